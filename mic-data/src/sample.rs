@@ -1,0 +1,73 @@
+//! What a data set yields: an image with its labels, or an image alone.
+
+use image::{GrayImage, RgbImage};
+
+use crate::Result;
+
+/// The label value that no loss and no metric counts.
+pub const IGNORE: u8 = 255;
+
+/// An image with a label map of the same size (train ids, [`IGNORE`] for pixels without a class).
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// A short name, unique in its set (the file's stem for files).
+    pub name: String,
+    /// RGB, 8 bits a channel.
+    pub image: RgbImage,
+    /// One train id a pixel.
+    pub label: GrayImage,
+}
+
+/// An image of the target domain. It has no labels, so none can reach training.
+#[derive(Clone, Debug)]
+pub struct Unlabelled {
+    /// A short name, unique in its set.
+    pub name: String,
+    /// RGB, 8 bits a channel.
+    pub image: RgbImage,
+    /// Where pseudo-labels count (1) and where they do not (0); `None` is everywhere.
+    pub valid: Option<GrayImage>,
+}
+
+/// A random-access set of labelled images.
+pub trait LabelledSet: Send + Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+    /// Whether there is no image at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Image `index`, the same at every call.
+    fn get(&self, index: usize) -> Result<Labelled>;
+}
+
+/// A random-access set of images without labels.
+pub trait UnlabelledSet: Send + Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+    /// Whether there is no image at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Image `index`, the same at every call.
+    fn get(&self, index: usize) -> Result<Unlabelled>;
+}
+
+/// A labelled set seen without its labels: how a data set with ground truth becomes a target.
+#[derive(Clone, Debug)]
+pub struct WithoutLabels<S>(pub S);
+
+impl<S: LabelledSet> UnlabelledSet for WithoutLabels<S> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Unlabelled> {
+        let Labelled { name, image, .. } = self.0.get(index)?;
+        Ok(Unlabelled {
+            name,
+            image,
+            valid: None,
+        })
+    }
+}
