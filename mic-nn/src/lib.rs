@@ -1,1 +1,7 @@
-//! mic-nn
+//! What training vision models on candle needs and candle lacks: differentiable ops, layers,
+//! backbones, named parameters, optimisers and schedules.
+//!
+//! The crate knows nothing of domain adaptation.
+
+pub mod gradcheck;
+pub mod ops;
