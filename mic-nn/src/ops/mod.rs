@@ -6,6 +6,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod cpu;
+pub(crate) mod simd;
 
 mod relu;
 
