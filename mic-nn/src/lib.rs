@@ -3,5 +3,8 @@
 //!
 //! The crate knows nothing of domain adaptation.
 
+pub mod forward;
 pub mod gradcheck;
+pub mod init;
 pub mod ops;
+pub mod params;

@@ -18,7 +18,7 @@ use candle_core::{
 type Backward<const N: usize> =
     Box<dyn Fn(&Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync>;
 
-struct Attached<const N: usize> {
+pub(crate) struct Attached<const N: usize> {
     name: &'static str,
     output: Mutex<Option<(Storage, Shape)>>,
     backward: Backward<N>,

@@ -8,6 +8,8 @@ pub(crate) mod attach;
 pub(crate) mod cpu;
 pub(crate) mod simd;
 
+mod layout;
 mod relu;
 
+pub use layout::{map_to_tokens, patchify, swap_last, tokens_to_map};
 pub use relu::relu;
