@@ -2,10 +2,38 @@
 //! whose output does not depend on its number of threads, and built-in street scenes.
 //!
 //! What this crate yields is a pure function of (files, configuration, seed, index).
+//!
+//! - [`files`] reads and writes images and label maps; [`label_map`] turns raw ids into train ids.
+//! - [`datasets`] are random-access sets of samples ([`sample`]).
+//! - [`transform`] holds the augmentations, each as sampled parameters and their application.
+//! - [`class_stats`] and [`rare_class_sampling`] count and favour rare classes.
+//! - [`uda`] makes the batch of a step; [`loader`] makes the batches of coming steps ahead of time.
+//! - [`overlay`] shows label maps in colour.
 
+pub mod batch;
+pub mod class_stats;
+pub mod classes;
+pub mod datasets;
 pub mod error;
+pub mod files;
+pub mod label_map;
+pub mod loader;
+pub mod overlay;
+mod parallel;
+pub mod permutation;
+pub mod rare_class_sampling;
 pub mod rng;
 pub mod sample;
 pub mod scenes;
+pub mod transform;
+pub mod uda;
 
+pub use batch::{SourceBatch, TargetBatch, UdaBatch};
+pub use class_stats::ClassStats;
+pub use classes::Classes;
 pub use error::{Error, Result};
+pub use label_map::LabelMap;
+pub use loader::OrderedLoader;
+pub use rare_class_sampling::{RareClassSampler, RcsConfig};
+pub use sample::{IGNORE, Labelled, LabelledSet, Unlabelled, UnlabelledSet, WithoutLabels};
+pub use uda::{PipelineConfig, UdaPipeline};

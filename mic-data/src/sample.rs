@@ -1,5 +1,7 @@
 //! What a data set yields: an image with its labels, or an image alone.
 
+use std::sync::Arc;
+
 use image::{GrayImage, RgbImage};
 
 use crate::Result;
@@ -37,7 +39,7 @@ pub trait LabelledSet: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Image `index`, the same at every call.
+    /// Image `index`, the same at every call. Panics if `index` is not below [`Self::len`].
     fn get(&self, index: usize) -> Result<Labelled>;
 }
 
@@ -49,7 +51,7 @@ pub trait UnlabelledSet: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Image `index`, the same at every call.
+    /// Image `index`, the same at every call. Panics if `index` is not below [`Self::len`].
     fn get(&self, index: usize) -> Result<Unlabelled>;
 }
 
@@ -69,5 +71,25 @@ impl<S: LabelledSet> UnlabelledSet for WithoutLabels<S> {
             image,
             valid: None,
         })
+    }
+}
+
+impl<S: LabelledSet + ?Sized> LabelledSet for Arc<S> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, index: usize) -> Result<Labelled> {
+        (**self).get(index)
+    }
+}
+
+impl<S: UnlabelledSet + ?Sized> UnlabelledSet for Arc<S> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, index: usize) -> Result<Unlabelled> {
+        (**self).get(index)
     }
 }

@@ -1,0 +1,141 @@
+//! How many pixels each class has in each image of a set.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::write_atomically;
+use crate::parallel::map_indices;
+use crate::sample::{IGNORE, Labelled, LabelledSet};
+use crate::{Error, Result};
+
+/// Pixel counts per image and class, ignored pixels left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassStats {
+    classes: usize,
+    names: Vec<String>,
+    /// By image, then by class.
+    counts: Vec<Vec<u64>>,
+}
+
+impl ClassStats {
+    /// Statistics from given counts: for each image its name and the pixels of each class.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names an image that does not have `classes` counts.
+    pub fn from_counts(
+        classes: usize,
+        images: impl IntoIterator<Item = (String, Vec<u64>)>,
+    ) -> Result<Self> {
+        let (names, counts): (Vec<_>, Vec<_>) = images.into_iter().unzip();
+        let stats = Self {
+            classes,
+            names,
+            counts,
+        };
+        stats.check()?;
+        Ok(stats)
+    }
+
+    /// Reads every label of `set` with `threads` threads (0: in the calling thread) and counts.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first sample that cannot be read; [`Error::Invalid`] names a sample with
+    /// an id that is neither one of `classes` nor [`IGNORE`].
+    pub fn count<S: LabelledSet + ?Sized>(set: &S, classes: usize, threads: usize) -> Result<Self> {
+        let images = map_indices(set.len(), threads, |index| {
+            let Labelled { name, label, .. } = set.get(index)?;
+            let mut counts = vec![0; usize::from(IGNORE) + 1];
+            for id in label.as_raw() {
+                counts[usize::from(*id)] += 1;
+            }
+            let unknown = (classes..usize::from(IGNORE)).find(|id| counts[*id] > 0);
+            if let Some(id) = unknown {
+                return Err(Error::Invalid(format!(
+                    "the label of {name:?} has {} pixels of id {id}, but there are {classes} \
+                     classes; correct the class list or the label map",
+                    counts[id]
+                )));
+            }
+            counts.truncate(classes);
+            Ok((name, counts))
+        })?;
+        Self::from_counts(classes, images)
+    }
+
+    /// Reads what [`ClassStats::write`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be read, [`Error::Decode`] if it is no such file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let decode = |reason: String| Error::Decode {
+            path: path.to_owned(),
+            reason: format!("{reason}; delete the file to have the classes counted again"),
+        };
+        let stats: Self = serde_json::from_str(&text).map_err(|error| decode(error.to_string()))?;
+        stats.check().map_err(|error| decode(error.to_string()))?;
+        Ok(stats)
+    }
+
+    /// Writes the counts as JSON, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_atomically(path, |file| Ok(serde_json::to_writer(file, self)?))
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Names of the images, in the order of the set.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Pixels by image (in the order of the set) and class.
+    pub fn counts(&self) -> &[Vec<u64>] {
+        &self.counts
+    }
+
+    /// Pixels by class over all images.
+    pub fn totals(&self) -> Vec<u64> {
+        let mut totals = vec![0; self.classes];
+        for counts in &self.counts {
+            for (total, count) in totals.iter_mut().zip(counts) {
+                *total += count;
+            }
+        }
+        totals
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = (self.names.iter().zip(&self.counts)).find(|(_, c)| c.len() != self.classes);
+        if let Some((name, counts)) = wrong {
+            return Err(Error::Invalid(format!(
+                "image {name:?} has counts of {} classes instead of {}",
+                counts.len(),
+                self.classes
+            )));
+        }
+        if self.names.len() != self.counts.len() {
+            return Err(Error::Invalid(format!(
+                "{} image names but {} lists of counts",
+                self.names.len(),
+                self.counts.len()
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,19 @@
+//! What happens to an image and its label between file and batch.
+//!
+//! Random steps are sampled parameters ([`Crop::sample`], [`Flip::sample`]) and their application,
+//! so that image, label and validity mask share them. The order is that of DAFormer's training
+//! pipeline: resize, crop, flip, normalise, pad.
+
+mod crop;
+mod flip;
+mod normalise;
+mod pad;
+mod resize;
+#[cfg(test)]
+mod tests;
+
+pub use crop::{CROP_TRIES, Crop};
+pub use flip::Flip;
+pub use normalise::Normalise;
+pub use pad::pad_into;
+pub use resize::{keep_ratio, resize_image, resize_nearest};
