@@ -6,10 +6,24 @@
 
 pub(crate) mod attach;
 pub(crate) mod cpu;
+pub(crate) mod math;
 pub(crate) mod simd;
+pub(crate) mod sums;
 
 mod layout;
+mod dropout;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod conv2d;
+mod depthwise;
 mod relu;
 
 pub use layout::{map_to_tokens, patchify, swap_last, tokens_to_map};
+pub use dropout::{add, add_drop_path, dropout2d, drop_path};
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use conv2d::{Conv2dOptions, conv2d};
+pub use depthwise::depthwise_conv2d_nhwc;
 pub use relu::relu;
