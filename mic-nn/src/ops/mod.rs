@@ -11,19 +11,27 @@ pub(crate) mod simd;
 pub(crate) mod sums;
 
 mod layout;
+mod attention;
 mod dropout;
 mod gelu;
+mod group_norm;
 mod layer_norm;
 mod linear;
+mod batch_norm;
 mod conv2d;
 mod depthwise;
 mod relu;
+mod softmax;
 
 pub use layout::{map_to_tokens, patchify, swap_last, tokens_to_map};
+pub use attention::attention;
 pub use dropout::{add, add_drop_path, dropout2d, drop_path};
 pub use gelu::gelu;
+pub use group_norm::group_norm;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use batch_norm::{batch_norm, batch_norm_eval};
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use depthwise::depthwise_conv2d_nhwc;
 pub use relu::relu;
+pub use softmax::softmax;
