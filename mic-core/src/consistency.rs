@@ -1,8 +1,9 @@
 //! The masked consistency loss: the student has to predict on the masked image what the teacher
-//! predicted on the whole one (MIC, eq. 5).
+//! predicted on the whole one: `L = q * H(student(masked image), p)` for pseudo-labels p of weight q
+//! (MIC, sec. 3.2).
 //!
 //! Written in candle operations that all have a backward pass, so it works with any candle model on
-//! any device, in f32 or f64. `mic-nn` has a fused version for large images.
+//! any device; f32 and f64 are computed as they are, half precision in f32. `mic-nn` has a fused version for large images.
 
 use candle_core::{D, DType, Tensor};
 
@@ -69,20 +70,23 @@ pub fn cross_entropy(
             logits.dims()
         ));
     }
-    // From here on `index` holds classes only, and `weight` is 0 where a label is ignored.
-    let index = labels.to_dtype(DType::I64)?;
+    // Half precision keeps its forward pass; the loss and its sums need more digits.
+    let logits = match logits.dtype() {
+        DType::F32 | DType::F64 => logits.clone(),
+        _ => logits.to_dtype(DType::F32)?,
+    };
     let mut weight = weight
         .map(|w| w.detach().to_dtype(logits.dtype()))
         .transpose()?;
-    let mut index = index;
+    // From here on `index` holds classes only, and `weight` is 0 where a label is ignored.
+    let mut index = labels.to_dtype(DType::I64)?;
     if let Some(ignore) = ignore {
         let ignored = index.eq(i64::from(ignore))?;
         index = ignored.where_cond(&index.zeros_like()?, &index)?;
-        let kept = ignored.eq(0u8)?.to_dtype(logits.dtype())?;
         weight = Some(match weight {
             // Not a product: a weight of NaN at an ignored position must not count.
             Some(weight) => ignored.where_cond(&weight.zeros_like()?, &weight)?,
-            None => kept,
+            None => ignored.eq(0u8)?.to_dtype(logits.dtype())?,
         });
     }
     check_classes(&index, classes, ignore)?;

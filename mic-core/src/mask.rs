@@ -1,4 +1,7 @@
-//! Block masks: which parts of a target image the student may see (MIC, sec. 3.2, eq. 4 and 5).
+//! Block masks: which parts of a target image the student may see (MIC, sec. 3.2).
+//!
+//! Each block of b x b pixels is visible iff `v > r`, with `v` drawn from U(0, 1) and mask ratio r; the
+//! masked image is the product of mask and image.
 
 use candle_core::{Device, Tensor};
 use rand::Rng;
@@ -114,7 +117,7 @@ fn block_of_pixel(pixels: usize, blocks: usize) -> Vec<usize> {
 }
 
 /// The masks of one batch: one draw per block and image. A block is visible iff its draw is
-/// strictly greater than the ratio (MIC, eq. 4).
+/// strictly greater than the ratio.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockMask {
     uniforms: Vec<f32>,
@@ -187,7 +190,7 @@ impl BlockMask {
         )?)
     }
 
-    /// The images with hidden pixels set to 0 in all channels (MIC, eq. 5). For images normalised
+    /// The images with hidden pixels set to 0 in all channels. For images normalised
     /// by mean and standard deviation, 0 is the mean colour.
     ///
     /// `images` is (B, C, H, W), any float type. If it is part of a gradient graph, so is the result.

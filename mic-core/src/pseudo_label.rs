@@ -1,5 +1,5 @@
 //! Pseudo-labels: what the teacher predicts on the whole target image, and how far to trust it
-//! (MIC, eq. 6 and 7).
+//! (MIC, sec. 3.2; for segmentation as in DACS and DAFormer).
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::softmax::max_probability;
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
     /// One weight for the whole batch: the share of positions whose largest probability is at
-    /// least this threshold (MIC, eq. 7; 0.968 for segmentation).
+    /// least this threshold (MIC for segmentation, with 0.968).
     ShareAbove(f32),
     /// Weight 1 where the largest probability is at least this threshold, else 0. (Detection
     /// filters its boxes in this way, with 0.8.)

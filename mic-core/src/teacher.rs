@@ -1,4 +1,4 @@
-//! The teacher: an exponential moving average of the student's weights (MIC, eq. 8).
+//! The teacher: an exponential moving average of the student's weights (MIC, sec. 3.2).
 
 use std::collections::{HashMap, HashSet};
 

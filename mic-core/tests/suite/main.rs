@@ -8,3 +8,4 @@ mod mask;
 mod pseudo_label;
 mod sampling;
 mod teacher;
+mod training;
