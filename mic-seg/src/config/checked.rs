@@ -1,0 +1,177 @@
+//! A configuration that can be run.
+
+use std::path::PathBuf;
+
+use mic_data::Classes;
+
+use super::check::{at_least_one, one_of, refuse};
+use super::raw::{RawConfig, RawData, RawTrain};
+use super::{ColourOptions, DataConfig, Images, MaskOptions, Method, ModelConfig, OptimizerConfig};
+use crate::{Error, Result};
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// As written, with every default filled in.
+    pub raw: RawConfig,
+    /// Seed of every random stream of the run.
+    pub seed: u64,
+    /// Names and colours of the classes, 2 to 255.
+    pub classes: Classes,
+    /// The network.
+    pub model: ModelConfig,
+    /// The images.
+    pub data: DataConfig,
+    /// The training method.
+    pub method: Method,
+    /// Colour changes of the student's images.
+    pub colour: ColourOptions,
+    /// Masked image consistency.
+    pub mask: Option<MaskOptions>,
+    /// Optimiser and schedule.
+    pub optimizer: OptimizerConfig,
+    /// Length and evaluation.
+    pub train: TrainConfig,
+}
+
+/// Length and evaluation of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainConfig {
+    /// Iterations, at least 1.
+    pub iterations: u64,
+    /// Images of each domain in a batch, at least 1.
+    pub batch: usize,
+    /// Iterations between evaluations; 0 evaluates at the end only.
+    pub eval_every: u64,
+    /// A checkpoint whose weights to start from.
+    pub init_from: Option<PathBuf>,
+}
+
+impl RawConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the key, what was found and what is allowed.
+    pub fn check(self) -> Result<Config> {
+        let classes = classes(&self.data)?;
+        let config = Config {
+            seed: self.seed,
+            model: ModelConfig::check(&self.model)?,
+            data: DataConfig::check(&self, &classes)?,
+            method: Method::check(&self, classes.len())?,
+            colour: ColourOptions::check(&self.method)?,
+            mask: mask(&self)?,
+            optimizer: OptimizerConfig::check(&self.optimizer)?,
+            train: TrainConfig::check(&self.train)?,
+            classes,
+            raw: self,
+        };
+        config.check_mask()?;
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// The configuration as TOML, with every default filled in; reading it gives this
+    /// configuration again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if a number does not fit into TOML (a seed above 2^63 - 1).
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(&self.raw)
+            .map_err(|error| Error::Config(format!("cannot write the configuration: {error}")))
+    }
+
+    fn check_mask(&self) -> Result<()> {
+        let Some(mask) = &self.mask else {
+            return Ok(());
+        };
+        if mask.mode.images == Images::Mixed && self.train.batch != 2 {
+            let mode = self.raw.mask.as_ref().map_or("", |mask| &mask.mode);
+            let expected = format!(
+                "2, as mask.mode = {mode:?} masks one source and one target image; or choose \
+                 \"separatetrgaug\""
+            );
+            return refuse("train.batch", self.train.batch, expected);
+        }
+        if let Some(crop) = self.data.pipeline.crop {
+            return mask.check_fits(crop, "data.crop");
+        }
+        let target = self.data.target.as_ref();
+        for set in target.into_iter().chain([&self.data.source]) {
+            let masked = match mask.mode.images {
+                Images::Mixed => true,
+                Images::Source => set.key == "data.source",
+                Images::Target => set.key == "data.target",
+            };
+            if let (true, Some(size)) = (masked, set.known_size()) {
+                mask.check_fits(size, &set.key)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn mask(raw: &RawConfig) -> Result<Option<MaskOptions>> {
+    let Some(mask) = &raw.mask else {
+        return Ok(None);
+    };
+    let mut mask = MaskOptions::check(mask)?;
+    // Without a target there is only one batch to mask, whatever the mode says.
+    if raw.method.kind == "supervised" {
+        mask.mode.images = Images::Source;
+    }
+    Ok(Some(mask))
+}
+
+impl TrainConfig {
+    fn check(raw: &RawTrain) -> Result<Self> {
+        Ok(Self {
+            iterations: at_least_one("train.iterations", raw.iterations)?,
+            batch: at_least_one("train.batch", raw.batch as u64)? as usize,
+            eval_every: raw.eval_every,
+            init_from: raw.init_from.as_ref().map(PathBuf::from),
+        })
+    }
+}
+
+fn classes(raw: &RawData) -> Result<Classes> {
+    let lists = [
+        ("cityscapes", Some(Classes::cityscapes())),
+        ("camvid", Some(Classes::camvid())),
+        ("custom", None),
+    ];
+    let names = &raw.class_names;
+    if let Some(built_in) = one_of("data.classes", &raw.classes, &lists)? {
+        if !names.is_empty() {
+            let expected = format!(
+                "no names with data.classes = {:?}; set data.classes = \"custom\" for a list of \
+                 your own",
+                raw.classes
+            );
+            return refuse("data.class_names", format!("{names:?}"), expected);
+        }
+        return Ok(built_in);
+    }
+    if let Some(reserved) = names.iter().find(|n| n.is_empty() || *n == "ignore") {
+        let expected = "names that are not empty and not \"ignore\", which means no class";
+        return refuse("data.class_names", format!("{reserved:?}"), expected);
+    }
+    let colours = (0..).map(colour);
+    Classes::new(names.iter().cloned().zip(colours))
+        .map_err(|error| Error::Config(format!("data.class_names: {error}")))
+}
+
+/// A display colour for a class without one: hues a golden section of the circle apart, so that
+/// neighbouring ids differ most, in three brightnesses.
+fn colour(index: usize) -> [u8; 3] {
+    let hue = (index as f64 * 0.618_033_988_75).fract() * 6.0;
+    let value = [230.0, 170.0, 110.0][index % 3];
+    // The distance on the colour wheel from red, green and blue.
+    [0.0, 4.0, 2.0].map(|shift: f64| {
+        let distance = ((hue + shift) % 6.0 - 3.0).abs() - 1.0;
+        (value * (0.15 + 0.85 * distance.clamp(0.0, 1.0))).round() as u8
+    })
+}

@@ -1,0 +1,120 @@
+//! Unknown keys, reported with the known key that was probably meant.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::distance::nearest;
+use super::raw::*;
+use crate::{Error, Result};
+
+/// Refuses the first key of `table` that no table of [`RawConfig`] has.
+pub(super) fn check(table: &Table, origin: &str) -> Result<()> {
+    let known = Table::try_from(full())
+        .map_err(|error| Error::Config(format!("cannot list the known keys: {error}")))?;
+    compare(table, &known, "", origin)
+}
+
+fn compare(table: &Table, known: &Table, path: &str, origin: &str) -> Result<()> {
+    for (key, value) in table {
+        match known.get(key) {
+            None => return Err(unknown(key, known, path, origin)),
+            // The keys of a label map are the user's own.
+            Some(Value::Table(_)) if key == "label_map" => {}
+            Some(Value::Table(inner)) => {
+                if let Value::Table(value) = value {
+                    compare(value, inner, &format!("{path}{key}."), origin)?;
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn unknown(key: &str, known: &Table, path: &str, origin: &str) -> Error {
+    let names = || known.keys().map(String::as_str);
+    let help = match nearest(key, names()) {
+        Some(near) => format!("did you mean {path}{near}?"),
+        None => {
+            let listed: Vec<&str> = names().collect();
+            let table = path.trim_end_matches('.');
+            let place = if table.is_empty() {
+                "the top level".to_owned()
+            } else {
+                format!("[{table}]")
+            };
+            format!("{place} has {}", listed.join(", "))
+        }
+    };
+    Error::Config(format!("{origin}: unknown key {path}{key}; {help}"))
+}
+
+/// A configuration in which every optional key is present. The structs are written out in full,
+/// so that the compiler asks for new keys.
+fn full() -> RawConfig {
+    let set = RawSet {
+        kind: String::new(),
+        root: Some(String::new()),
+        domain: Some(String::new()),
+        split: Some(String::new()),
+        count: Some(0),
+        size: Some([0; 2]),
+        scene_seed: 0,
+        images: Some(String::new()),
+        labels: Some(String::new()),
+        image_suffix: Some(String::new()),
+        label_suffix: Some(String::new()),
+        label_map: Some(RawLabelMap::Table(BTreeMap::new())),
+        resize: Some([0; 2]),
+    };
+    let data = RawData::default();
+    let model = RawModel::default();
+    let mask = RawMask::default();
+    RawConfig {
+        seed: 0,
+        model: RawModel {
+            backbone: model.backbone,
+            mit: Some(RawMit {
+                embed_dims: Vec::new(),
+                depths: Vec::new(),
+                num_heads: Vec::new(),
+                sr_ratios: Vec::new(),
+                stem: String::new(),
+            }),
+            head_channels: model.head_channels,
+            dilations: model.dilations,
+            dropout: model.dropout,
+            drop_path: model.drop_path,
+            pretrained: Some(String::new()),
+        },
+        data: RawData {
+            classes: data.classes,
+            class_names: data.class_names,
+            source: set.clone(),
+            target: Some(set.clone()),
+            test: Some(set),
+            crop: Some([0; 2]),
+            cat_max_ratio: data.cat_max_ratio,
+            flip: data.flip,
+            mean: data.mean,
+            std: data.std,
+            rare_class_sampling: Some(RawRcs::default()),
+            loader_threads: data.loader_threads,
+        },
+        method: RawMethod::default(),
+        mask: Some(RawMask {
+            mode: mask.mode,
+            block: mask.block,
+            ratio: mask.ratio,
+            lambda: mask.lambda,
+            alpha: Some(0.0),
+            pseudo_threshold: Some(RawThreshold::Value(0.0)),
+        }),
+        optimizer: RawOptimizer::default(),
+        train: RawTrain {
+            init_from: Some(String::new()),
+            ..RawTrain::default()
+        },
+    }
+}

@@ -1,0 +1,116 @@
+//! How the network is trained.
+
+use super::check::{not_negative, one_of, refuse, required, share};
+use super::raw::{RawConfig, RawMethod};
+use crate::Result;
+
+/// The training method.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Method {
+    /// Labelled source images only.
+    Supervised,
+    /// Self-training on a target domain with ClassMix (DACS; DAFormer, sec. 3).
+    Dacs(DacsOptions),
+}
+
+/// Self-training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DacsOptions {
+    /// Teacher momentum, 0 to 1.
+    pub alpha: f64,
+    /// Confidence threshold of pseudo-labels, 0 to 1.
+    pub pseudo_threshold: f64,
+    /// Rows at the top without pseudo-labels.
+    pub ignore_top: usize,
+    /// Rows at the bottom without pseudo-labels.
+    pub ignore_bottom: usize,
+    /// Distance to the features of the pretrained backbone.
+    pub feature_distance: Option<FeatureDistance>,
+}
+
+/// Distance of the backbone's features to those it started from (DAFormer, sec. 3.3).
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureDistance {
+    /// Factor of the loss, above 0.
+    pub lambda: f64,
+    /// Train ids that count.
+    pub classes: Vec<u8>,
+    /// Share of a class that a downscaled label needs there, 0 to 1.
+    pub min_ratio: f64,
+}
+
+/// Colour changes of images on their way into the student.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ColourOptions {
+    /// Strength of the jitter, 0 to 1; 0 for none.
+    pub jitter: f64,
+    /// The jitter is applied when a uniform draw exceeds this.
+    pub jitter_threshold: f64,
+    /// Gaussian blur half of the time.
+    pub blur: bool,
+    /// Whether source images change, too.
+    pub on_source: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Supervised,
+    Dacs,
+}
+
+const KINDS: [(&str, Kind); 2] = [("supervised", Kind::Supervised), ("dacs", Kind::Dacs)];
+
+impl Method {
+    pub(super) fn check(raw: &RawConfig, classes: usize) -> Result<Self> {
+        let method = &raw.method;
+        match one_of("method.kind", &method.kind, &KINDS)? {
+            Kind::Supervised => Ok(Self::Supervised),
+            Kind::Dacs => {
+                let why = "method.kind = \"dacs\" trains on images of a target domain; add the \
+                           table, or set method.kind = \"supervised\"";
+                required("data.target", raw.data.target.as_ref(), why)?;
+                Ok(Self::Dacs(DacsOptions {
+                    alpha: share("method.alpha", method.alpha)?,
+                    pseudo_threshold: share("method.pseudo_threshold", method.pseudo_threshold)?,
+                    ignore_top: method.ignore_top,
+                    ignore_bottom: method.ignore_bottom,
+                    feature_distance: feature_distance(raw, classes)?,
+                }))
+            }
+        }
+    }
+}
+
+fn feature_distance(raw: &RawConfig, classes: usize) -> Result<Option<FeatureDistance>> {
+    let method = &raw.method;
+    let lambda = not_negative("method.feature_distance", method.feature_distance)?;
+    if lambda == 0.0 {
+        return Ok(None);
+    }
+    let why = "method.feature_distance compares with the features of a pretrained backbone; name \
+               its file, or set method.feature_distance = 0";
+    required("model.pretrained", raw.model.pretrained.as_ref(), why)?;
+    let ids = &method.feature_distance_classes;
+    if let Some(id) = ids.iter().find(|id| usize::from(**id) >= classes) {
+        let expected = format!("train ids below the number of classes, {classes}");
+        return refuse("method.feature_distance_classes", id, expected);
+    }
+    let min_ratio_key = "method.feature_distance_min_ratio";
+    Ok(Some(FeatureDistance {
+        lambda,
+        classes: ids.clone(),
+        min_ratio: share(min_ratio_key, method.feature_distance_min_ratio)?,
+    }))
+}
+
+impl ColourOptions {
+    pub(super) fn check(raw: &RawMethod) -> Result<Self> {
+        let threshold = raw.color_jitter_threshold;
+        Ok(Self {
+            jitter: share("method.color_jitter", raw.color_jitter)?,
+            jitter_threshold: share("method.color_jitter_threshold", threshold)?,
+            blur: raw.blur,
+            on_source: raw.augment_source,
+        })
+    }
+}

@@ -1,0 +1,360 @@
+//! The configuration file as written: one TOML table a concept, every key with a default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A whole run. Unknown keys are errors.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// Seed of every random stream of the run.
+    pub seed: u64,
+    /// The network.
+    pub model: RawModel,
+    /// Source, target and test images.
+    pub data: RawData,
+    /// How the network is trained.
+    pub method: RawMethod,
+    /// Masked image consistency; absent for none.
+    pub mask: Option<RawMask>,
+    /// Optimiser and schedule.
+    pub optimizer: RawOptimizer,
+    /// Length, checkpoints, evaluation.
+    pub train: RawTrain,
+}
+
+/// The network: a MiT backbone with a DAFormer head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawModel {
+    /// `mit_b0` ... `mit_b5`, `mit_mini`, or `custom` (then the `mit` table counts).
+    pub backbone: String,
+    /// Widths and depths of a `custom` backbone.
+    pub mit: Option<RawMit>,
+    /// Channels of the head (and of its per-level embeddings).
+    pub head_channels: usize,
+    /// Dilations of the head's separable ASPP.
+    pub dilations: Vec<usize>,
+    /// Channel dropout before the classifier.
+    pub dropout: f64,
+    /// Largest stochastic-depth rate of the backbone.
+    pub drop_path: f64,
+    /// A safetensors or PyTorch file with backbone weights to start from.
+    pub pretrained: Option<String>,
+}
+
+impl Default for RawModel {
+    fn default() -> Self {
+        Self {
+            backbone: "mit_b5".into(),
+            mit: None,
+            head_channels: 256,
+            dilations: vec![1, 6, 12, 18],
+            dropout: 0.1,
+            drop_path: 0.1,
+            pretrained: None,
+        }
+    }
+}
+
+/// A custom MiT.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMit {
+    /// Channels of each stage.
+    pub embed_dims: Vec<usize>,
+    /// Blocks of each stage.
+    pub depths: Vec<usize>,
+    /// Attention heads of each stage.
+    pub num_heads: Vec<usize>,
+    /// Spatial reduction of the keys of each stage.
+    pub sr_ratios: Vec<usize>,
+    /// `overlap` (the published 7x7 stride 4) or `conv` (two 3x3 stride 2, for small images).
+    #[serde(default = "overlap")]
+    pub stem: String,
+}
+
+fn overlap() -> String {
+    "overlap".into()
+}
+
+/// Where the images come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawData {
+    /// `cityscapes` (19 classes), `camvid` (11) or `custom` (then `class_names` counts).
+    pub classes: String,
+    /// Names of `custom` classes, in the order of their train ids.
+    pub class_names: Vec<String>,
+    /// Labelled images of the source domain.
+    pub source: RawSet,
+    /// Images of the target domain; labels, if there are any, are never read. Needed by `dacs`.
+    pub target: Option<RawSet>,
+    /// Labelled images that evaluation reports on.
+    pub test: Option<RawSet>,
+    /// `[width, height]` of the random crop; absent: whole images.
+    pub crop: Option<[usize; 2]>,
+    /// A crop is redrawn while one class covers more than this share of it (1 accepts all).
+    pub cat_max_ratio: f64,
+    /// Random horizontal flip.
+    pub flip: bool,
+    /// Channel means, 0 to 255, RGB.
+    pub mean: [f64; 3],
+    /// Channel standard deviations, 0 to 255, RGB.
+    pub std: [f64; 3],
+    /// Rare class sampling on the source; absent: every image equally often.
+    pub rare_class_sampling: Option<RawRcs>,
+    /// Threads that prepare batches; 0 prepares them in the training thread.
+    pub loader_threads: usize,
+}
+
+impl Default for RawData {
+    fn default() -> Self {
+        Self {
+            classes: "cityscapes".into(),
+            class_names: Vec::new(),
+            source: RawSet::default(),
+            target: None,
+            test: None,
+            crop: None,
+            cat_max_ratio: 1.0,
+            flip: true,
+            mean: [123.675, 116.28, 103.53],
+            std: [58.395, 57.12, 57.375],
+            rare_class_sampling: None,
+            loader_threads: 2,
+        }
+    }
+}
+
+/// One set of images.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSet {
+    /// `scenes` (built in), `camvid` or `folder`.
+    pub kind: String,
+    /// Folder of a `camvid` or `folder` set.
+    pub root: Option<String>,
+    /// `scenes`: `source` or `target` style. `camvid`: `day`, `dusk-train` or `dusk-test`.
+    pub domain: Option<String>,
+    /// `scenes`: which disjoint part (`train`, `val`, `test`); absent: `train`.
+    pub split: Option<String>,
+    /// `scenes`: number of images.
+    pub count: Option<usize>,
+    /// `scenes`: `[width, height]`; absent: `[128, 64]`.
+    pub size: Option<[usize; 2]>,
+    /// `scenes`: seed of the set (apart from the run's seed).
+    pub scene_seed: u64,
+    /// `folder`: image folder below the root; absent: the root.
+    pub images: Option<String>,
+    /// `folder`: label folder below the root.
+    pub labels: Option<String>,
+    /// `folder`: ending of image files; absent: `.png`.
+    pub image_suffix: Option<String>,
+    /// `folder`: ending of label files, in place of the image's; absent: `.png`.
+    pub label_suffix: Option<String>,
+    /// `folder`: from the ids in the label files to classes; absent: they are train ids already
+    /// (and 255 for ignored pixels).
+    pub label_map: Option<RawLabelMap>,
+    /// Images are scaled to fit `[width, height]`, keeping their shape.
+    pub resize: Option<[usize; 2]>,
+}
+
+/// From ids in label files to classes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RawLabelMap {
+    /// A published map: `cityscapes` (also GTA's), `synthia` or `camvid`.
+    Published(String),
+    /// Id to class name or `ignore`. Ids without a line are errors; the line `other = "ignore"`
+    /// ignores them.
+    Table(BTreeMap<String, String>),
+}
+
+/// Rare class sampling (DAFormer, sec. 3.2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRcs {
+    /// An image is a candidate for a class if it has more pixels of it than this.
+    pub min_pixels: u64,
+    /// Temperature of the class distribution; smaller prefers rare classes more.
+    pub temperature: f64,
+    /// A crop needs more than `min_pixels * min_crop_ratio` pixels of the drawn class.
+    pub min_crop_ratio: f64,
+}
+
+impl Default for RawRcs {
+    fn default() -> Self {
+        Self {
+            min_pixels: 3000,
+            temperature: 0.01,
+            min_crop_ratio: 0.5,
+        }
+    }
+}
+
+/// How the network is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawMethod {
+    /// `supervised` (labelled source images only; with the target's labelled images as the
+    /// source this is the target-supervised ceiling) or `dacs` (self-training with ClassMix).
+    pub kind: String,
+    /// Teacher momentum.
+    pub alpha: f64,
+    /// A pixel is confident if its largest class probability reaches this.
+    pub pseudo_threshold: f64,
+    /// Rows at the top of the target image without pseudo-labels.
+    pub ignore_top: usize,
+    /// Rows at the bottom of the target image without pseudo-labels.
+    pub ignore_bottom: usize,
+    /// Colour jitter strength of mixed images; 0 for none.
+    pub color_jitter: f64,
+    /// Jitter is applied when a uniform draw exceeds this (0.2: four times out of five).
+    pub color_jitter_threshold: f64,
+    /// Gaussian blur of mixed images, half of the time.
+    pub blur: bool,
+    /// The same colour jitter and blur on source images (`supervised`; the paper's runs: false).
+    pub augment_source: bool,
+    /// Factor of the distance to ImageNet features (needs `model.pretrained`); 0 for none.
+    pub feature_distance: f64,
+    /// Classes (train ids) that the feature distance counts.
+    pub feature_distance_classes: Vec<u8>,
+    /// Share of a class that a downscaled label needs there.
+    pub feature_distance_min_ratio: f64,
+}
+
+impl Default for RawMethod {
+    fn default() -> Self {
+        Self {
+            kind: "dacs".into(),
+            alpha: 0.999,
+            pseudo_threshold: 0.968,
+            ignore_top: 0,
+            ignore_bottom: 0,
+            color_jitter: 0.2,
+            color_jitter_threshold: 0.2,
+            blur: true,
+            augment_source: false,
+            feature_distance: 0.0,
+            feature_distance_classes: vec![6, 7, 11, 12, 13, 14, 15, 16, 17, 18],
+            feature_distance_min_ratio: 0.75,
+        }
+    }
+}
+
+/// Masked image consistency (MIC, sec. 3.2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawMask {
+    /// Which images are masked and whether their colours change: `separate`, `separateaug`,
+    /// `separatesrc`, `separatesrcaug`, `separatetrg`, `separatetrgaug`. `supervised` training
+    /// has source images only and masks those in every mode.
+    pub mode: String,
+    /// Side of a square mask block in pixels.
+    pub block: usize,
+    /// Share of hidden blocks, 0 to 1.
+    pub ratio: f64,
+    /// Factor of the masked loss.
+    pub lambda: f64,
+    /// Momentum of a teacher of its own; absent: the method's teacher.
+    pub alpha: Option<f64>,
+    /// Confidence threshold of its own: a number, or `"none"` for weight 1 everywhere; absent:
+    /// the method's.
+    pub pseudo_threshold: Option<RawThreshold>,
+}
+
+/// A confidence threshold or its absence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RawThreshold {
+    /// Share of pixels whose confidence reaches the value.
+    Value(f64),
+    /// The word `none`.
+    Word(String),
+}
+
+impl Default for RawMask {
+    fn default() -> Self {
+        Self {
+            mode: "separatetrgaug".into(),
+            block: 64,
+            ratio: 0.7,
+            lambda: 1.0,
+            alpha: None,
+            pseudo_threshold: None,
+        }
+    }
+}
+
+/// Optimiser and learning-rate schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawOptimizer {
+    /// `adamw` or `sgd`.
+    pub kind: String,
+    /// Base learning rate (the backbone's).
+    pub lr: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// AdamW: decay rates of the two moments.
+    pub betas: [f64; 2],
+    /// SGD: momentum.
+    pub momentum: f64,
+    /// Learning-rate factor of the head.
+    pub head_lr_mult: f64,
+    /// `poly` (warm-up times polynomial decay) or `linear` (ramp, then linear to a share).
+    pub schedule: String,
+    /// `poly`: power.
+    pub power: f64,
+    /// Steps of the warm-up.
+    pub warmup: u64,
+    /// `poly`: first factor of the warm-up.
+    pub warmup_ratio: f64,
+    /// `linear`: share of the base rate reached at the last step.
+    pub final_ratio: f64,
+}
+
+impl Default for RawOptimizer {
+    fn default() -> Self {
+        Self {
+            kind: "adamw".into(),
+            lr: 6e-5,
+            weight_decay: 0.01,
+            betas: [0.9, 0.999],
+            momentum: 0.9,
+            head_lr_mult: 10.0,
+            schedule: "poly".into(),
+            power: 1.0,
+            warmup: 1500,
+            warmup_ratio: 1e-6,
+            final_ratio: 0.0,
+        }
+    }
+}
+
+/// Length and bookkeeping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTrain {
+    /// Iterations.
+    pub iterations: u64,
+    /// Images of each domain in a batch.
+    pub batch: usize,
+    /// Iterations between evaluations; 0 evaluates at the end only.
+    pub eval_every: u64,
+    /// A checkpoint to start from (weights only).
+    pub init_from: Option<String>,
+}
+
+impl Default for RawTrain {
+    fn default() -> Self {
+        Self {
+            iterations: 40_000,
+            batch: 2,
+            eval_every: 4_000,
+            init_from: None,
+        }
+    }
+}
