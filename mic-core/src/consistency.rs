@@ -3,7 +3,8 @@
 //! (MIC, sec. 3.2).
 //!
 //! Written in candle operations that all have a backward pass, so it works with any candle model on
-//! any device; f32 and f64 are computed as they are, half precision in f32. `mic-nn` has a fused version for large images.
+//! any device; f32 and f64 are computed as they are, half precision in f32. `mic-nn` has a fused
+//! version for large images.
 
 use candle_core::{D, DType, Tensor};
 
@@ -13,7 +14,8 @@ use crate::{PseudoLabels, Result};
 /// The masked consistency loss of student logits (B, C, H, W) or (B, C) for pseudo-labels: the
 /// cross-entropy of each position times its weight, averaged over *all* positions. A scalar.
 ///
-/// Where a `label` equals 255, the position counts as ignored, unless there are that many classes.
+/// Where a U8 `label` equals 255 (pseudo-labels never do, but labels mixed with them may), the
+/// position is ignored.
 ///
 /// # Errors
 /// As [`cross_entropy`].

@@ -7,6 +7,21 @@
 //!
 //! Images are f32 (B, 3, H, W), RGB, normalised by a [`Normalization`]. The loops run on the CPU;
 //! images on another device are moved there and back. No gradient is recorded.
+//!
+//! ```
+//! # use candle_core::{DType, Device, Tensor};
+//! # use rand::SeedableRng;
+//! use mic_core::augment::{Normalization, Sharing, StrongConfig};
+//!
+//! # let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
+//! # let target = Tensor::zeros((2, 3, 64, 64), DType::F32, &Device::Cpu)?;
+//! let config = StrongConfig::default();
+//! let gates = config.sample_gates(&mut rng);
+//! let strong = config.sample(&mut rng, 2, gates, Sharing::PerBatch)?;
+//! let augmented = strong.apply(&target, &Normalization::IMAGENET)?;
+//! # assert_eq!(augmented.dims(), target.dims());
+//! # Ok::<(), mic_core::Error>(())
+//! ```
 
 mod color_jitter;
 mod gaussian_blur;
