@@ -12,6 +12,7 @@ pub(crate) mod sums;
 
 mod layout;
 mod attention;
+mod cross_entropy;
 mod dropout;
 mod gelu;
 mod group_norm;
@@ -21,10 +22,12 @@ mod batch_norm;
 mod conv2d;
 mod depthwise;
 mod relu;
+mod resize;
 mod softmax;
 
 pub use layout::{map_to_tokens, patchify, swap_last, tokens_to_map};
 pub use attention::attention;
+pub use cross_entropy::{CrossEntropyOptions, cross_entropy, pixel_accuracy};
 pub use dropout::{add, add_drop_path, dropout2d, drop_path};
 pub use gelu::gelu;
 pub use group_norm::group_norm;
@@ -34,4 +37,5 @@ pub use batch_norm::{batch_norm, batch_norm_eval};
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use depthwise::depthwise_conv2d_nhwc;
 pub use relu::relu;
+pub use resize::{resize_bilinear, resize_nearest};
 pub use softmax::softmax;

@@ -1,0 +1,176 @@
+//! Depthwise convolution of (B, C, H, W) images: every channel has its own kernel.
+//!
+//! Each task takes one plane and adds, for every output row and tap, a shifted input row.
+
+use rayon::prelude::*;
+
+use super::axis::Axis;
+use super::geometry::Geometry;
+use crate::ops::cpu::Elem;
+use crate::ops::simd::vectorized;
+
+/// The output (B, C, Ho, Wo).
+pub(super) fn forward<T: Elem>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    let mut output = vec![T::zero(); g.out_len()];
+    output
+        .par_chunks_mut(g.out_pixels())
+        .zip(x.par_chunks(g.in_pixels()))
+        .enumerate()
+        .for_each(|(plane, (out, x))| {
+            let channel = plane % g.groups;
+            let w = &weight[channel * g.taps()..(channel + 1) * g.taps()];
+            let start = bias.map_or(T::zero(), |b| b[channel]);
+            vectorized(
+                #[inline(always)]
+                || plane_forward(g, x, w, start, out),
+            );
+        });
+    output
+}
+
+#[inline(always)]
+fn plane_forward<T: Elem>(g: &Geometry, x: &[T], weight: &[T], start: T, out: &mut [T]) {
+    out.fill(start);
+    for (oy, out) in out.chunks_exact_mut(g.x.output).enumerate() {
+        for ky in 0..g.y.kernel {
+            if !g.y.valid(ky).contains(&oy) {
+                continue;
+            }
+            let row = g.y.source(oy, ky) * g.x.input;
+            let (x, w) = (&x[row..row + g.x.input], &weight[ky * g.x.kernel..]);
+            for kx in 0..g.x.kernel {
+                let valid = g.x.valid(kx);
+                if valid.is_empty() {
+                    continue;
+                }
+                let x = &x[g.x.source(valid.start, kx)..];
+                let w = w[kx];
+                if g.x.stride == 1 {
+                    for (o, x) in out[valid].iter_mut().zip(x) {
+                        *o = w.mul_add(*x, *o);
+                    }
+                } else {
+                    for (o, x) in out[valid].iter_mut().zip(x.iter().step_by(g.x.stride)) {
+                        *o = w.mul_add(*x, *o);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of the input (B, C, H, W).
+pub(super) fn input_gradient<T: Elem>(g: &Geometry, grad: &[T], weight: &[T]) -> Vec<T> {
+    if let Some(transposed) = g.transposed() {
+        let mut flipped = weight.to_vec();
+        flipped.chunks_exact_mut(g.taps()).for_each(<[T]>::reverse);
+        return forward(&transposed, grad, &flipped, None);
+    }
+    let mut dx = vec![T::zero(); g.in_len()];
+    dx.par_chunks_mut(g.in_pixels())
+        .zip(grad.par_chunks(g.out_pixels()))
+        .enumerate()
+        .for_each(|(plane, (dx, grad))| {
+            let channel = plane % g.groups;
+            let w = &weight[channel * g.taps()..(channel + 1) * g.taps()];
+            vectorized(
+                #[inline(always)]
+                || plane_backward(g, grad, w, dx),
+            );
+        });
+    dx
+}
+
+#[inline(always)]
+fn plane_backward<T: Elem>(g: &Geometry, grad: &[T], weight: &[T], dx: &mut [T]) {
+    for (oy, grad) in grad.chunks_exact(g.x.output).enumerate() {
+        for ky in 0..g.y.kernel {
+            if !g.y.valid(ky).contains(&oy) {
+                continue;
+            }
+            let row = g.y.source(oy, ky) * g.x.input;
+            let dx = &mut dx[row..row + g.x.input];
+            for kx in 0..g.x.kernel {
+                let valid = g.x.valid(kx);
+                if valid.is_empty() {
+                    continue;
+                }
+                let w = weight[ky * g.x.kernel + kx];
+                let dx = &mut dx[g.x.source(valid.start, kx)..];
+                for (d, grad) in dx.iter_mut().step_by(g.x.stride).zip(&grad[valid]) {
+                    *d = w.mul_add(*grad, *d);
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of the kernel (C, 1, kh, kw).
+pub(super) fn weight_gradient<T: Elem>(g: &Geometry, x: &[T], grad: &[T]) -> Vec<T> {
+    let mut dw = vec![T::zero(); g.groups * g.taps()];
+    dw.par_chunks_mut(g.taps())
+        .enumerate()
+        .for_each(|(channel, dw)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let mut total = vec![0f64; dw.len()];
+                    for image in 0..g.batch {
+                        let plane = image * g.groups + channel;
+                        let x = &x[plane * g.in_pixels()..][..g.in_pixels()];
+                        let grad = &grad[plane * g.out_pixels()..][..g.out_pixels()];
+                        plane_weight(g, x, grad, &mut total);
+                    }
+                    for (dw, total) in dw.iter_mut().zip(total) {
+                        *dw = T::of(total);
+                    }
+                },
+            );
+        });
+    dw
+}
+
+#[inline(always)]
+fn plane_weight<T: Elem>(g: &Geometry, x: &[T], grad: &[T], total: &mut [f64]) {
+    for ky in 0..g.y.kernel {
+        for kx in 0..g.x.kernel {
+            let valid = g.x.valid(kx);
+            if valid.is_empty() {
+                continue;
+            }
+            let mut sum = 0f64;
+            for oy in g.y.valid(ky) {
+                let row = g.y.source(oy, ky) * g.x.input;
+                let x = &x[row + g.x.source(valid.start, kx)..row + g.x.input];
+                let grad = &grad[oy * g.x.output..][valid.clone()];
+                sum += row_product(&g.x, x, grad).to_f64();
+            }
+            total[ky * g.x.kernel + kx] += sum;
+        }
+    }
+}
+
+/// The sum of products of `grad` with every `stride`-th element of `x`.
+#[inline(always)]
+fn row_product<T: Elem>(axis: &Axis, x: &[T], grad: &[T]) -> T {
+    const LANES: usize = 16;
+    let mut sum = T::zero();
+    if axis.stride != 1 {
+        for (x, grad) in x.iter().step_by(axis.stride).zip(grad) {
+            sum = x.mul_add(*grad, sum);
+        }
+        return sum;
+    }
+    let mut lanes = [T::zero(); LANES];
+    let x = &x[..grad.len()];
+    let (xs, gs) = (x.chunks_exact(LANES), grad.chunks_exact(LANES));
+    for (x, grad) in xs.remainder().iter().zip(gs.remainder()) {
+        sum = x.mul_add(*grad, sum);
+    }
+    for (x, grad) in xs.zip(gs) {
+        for l in 0..LANES {
+            lanes[l] = x[l].mul_add(grad[l], lanes[l]);
+        }
+    }
+    sum + lanes.into_iter().sum()
+}

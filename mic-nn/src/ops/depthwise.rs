@@ -1,0 +1,417 @@
+//! Depthwise convolution of channels-last images, the layout of transformer tokens.
+//!
+//! Channels are contiguous, so every tap is a multiply-add over whole vectors of channels. The
+//! input gradient is the same computation with the roles of the positions exchanged.
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::attach::attach;
+use super::conv2d::Conv2dOptions;
+use super::conv2d::axis::{Axis, Links};
+use super::cpu::{Elem, Shared, dispatch, storage, tensor, view};
+use super::simd::vectorized;
+
+/// Channels that a row is worked through at a time: their taps and inputs stay in the L1 cache.
+const BLOCK: usize = 256;
+/// Channels that are kept in registers.
+const LANES: usize = 64;
+/// Sets of rows whose kernel gradients are summed separately, then added in order.
+const SETS: usize = 8;
+
+/// Convolves every channel of `x` (B, H, W, C) with its own kernel of `w` (C, 1, kh, kw) and adds
+/// `bias` (C): (B, Ho, Wo, C). Equals [`conv2d`](super::conv2d()) with one group a channel; the
+/// `groups` of `options` must be C or 1 (the default).
+///
+/// # Errors
+/// When shapes, options or dtypes (F32 or F64, all the same) do not fit together.
+pub fn depthwise_conv2d_nhwc(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    options: &Conv2dOptions,
+) -> Result<Tensor> {
+    const OP: &str = "depthwise_conv2d_nhwc";
+    let &[batch, h, width, channels] = x.dims() else {
+        candle_core::bail!("{OP}: x is {:?}, expected (B, H, W, C)", x.dims())
+    };
+    let kernel = match *w.dims() {
+        [c, 1, kh, kw] if c == channels => (kh, kw),
+        ref other => {
+            candle_core::bail!("{OP}: w is {other:?}, expected ({channels}, 1, kh, kw)")
+        }
+    };
+    if let Some(bias) = bias
+        && bias.dims() != [channels]
+    {
+        candle_core::bail!("{OP}: bias is {:?}, expected [{channels}]", bias.dims())
+    }
+    if options.groups != 1 && options.groups != channels {
+        candle_core::bail!("{OP}: {} groups, expected {channels}", options.groups)
+    }
+    if batch == 0 || channels == 0 {
+        candle_core::bail!("{OP}: x {:?} is empty", x.dims())
+    }
+    let (y_axis, x_axis) = options.axes(OP, (h, width), kernel)?;
+    let g = Geometry {
+        batch,
+        channels,
+        y: y_axis,
+        x: x_axis,
+    };
+    let (x, w) = (x.contiguous()?, w.contiguous()?);
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    dispatch!(OP, x.dtype(), T => depthwise_cpu::<T>(OP, &x, &w, bias.as_ref(), g))
+}
+
+#[derive(Clone, Copy)]
+struct Geometry {
+    batch: usize,
+    channels: usize,
+    y: Axis,
+    x: Axis,
+}
+
+fn depthwise_cpu<T: Elem>(
+    op: &'static str,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    g: Geometry,
+) -> Result<Tensor> {
+    let output = {
+        let x = view::<T>(op, x)?;
+        let taps = by_tap(&view::<T>(op, w)?, g.channels);
+        let bias = bias.map(|b| view::<T>(op, b)).transpose()?;
+        let links = (Links::of_outputs(&g.y), Links::of_outputs(&g.x));
+        combine(
+            &g,
+            &x,
+            (g.y.input, g.x.input),
+            (g.y.output, g.x.output),
+            &links,
+            &taps,
+            bias.as_deref(),
+        )
+    };
+    let shape = (g.batch, g.y.output, g.x.output, g.channels);
+    let (needs_x, needs_w) = (x.track_op(), w.track_op());
+    let needs_bias = bias.is_some_and(Tensor::track_op);
+    let (saved_x, saved_w) = (x.detach(), w.detach());
+    let gradients = move |grad: &Tensor| -> Result<[Option<Tensor>; 3]> {
+        let dy = view::<T>(op, grad)?;
+        let dx = if needs_x {
+            let taps = by_tap(&view::<T>(op, &saved_w)?, g.channels);
+            let links = (Links::of_inputs(&g.y), Links::of_inputs(&g.x));
+            let dx = combine(
+                &g,
+                &dy,
+                (g.y.output, g.x.output),
+                (g.y.input, g.x.input),
+                &links,
+                &taps,
+                None,
+            );
+            Some(tensor(dx, saved_x.shape()))
+        } else {
+            None
+        };
+        let (mut dw, mut db) = (None, None);
+        if needs_w || needs_bias {
+            let (kernel, bias) = parameter_gradients(&g, &view::<T>(op, &saved_x)?, &dy);
+            dw = needs_w.then(|| tensor(kernel, saved_w.shape()));
+            db = needs_bias.then(|| tensor(bias, g.channels));
+        }
+        Ok([dx, dw, db])
+    };
+    match bias {
+        Some(bias) => attach(op, [x, w, bias], storage(output), shape, move |_, grad| {
+            gradients(grad)
+        }),
+        None => attach(op, [x, w], storage(output), shape, move |_, grad| {
+            let [dx, dw, _] = gradients(grad)?;
+            Ok([dx, dw])
+        }),
+    }
+}
+
+/// The kernels (C, taps) as (taps, C).
+fn by_tap<T: Elem>(w: &[T], channels: usize) -> Vec<T> {
+    let taps = w.len() / channels;
+    let mut out = Vec::with_capacity(w.len());
+    for tap in 0..taps {
+        out.extend(w.iter().skip(tap).step_by(taps));
+    }
+    out
+}
+
+/// For every position of the result the sum over its links of source times tap.
+fn combine<T: Elem>(
+    g: &Geometry,
+    source: &[T],
+    (sh, sw): (usize, usize),
+    (rh, rw): (usize, usize),
+    links: &(Links, Links),
+    taps: &[T],
+    bias: Option<&[T]>,
+) -> Vec<T> {
+    let c = g.channels;
+    let mut result = vec![T::zero(); g.batch * rh * rw * c];
+    result
+        .par_chunks_mut(rw * c)
+        .enumerate()
+        .for_each(|(row, out)| {
+            let image = &source[row / rh * sh * sw * c..][..sh * sw * c];
+            let rows = links.0.at(row % rh);
+            vectorized(
+                #[inline(always)]
+                || combine_row(g, image, sw, rows, &links.1, taps, bias, out),
+            );
+        });
+    result
+}
+
+#[inline(always)]
+fn combine_row<T: Elem>(
+    g: &Geometry,
+    image: &[T],
+    sw: usize,
+    rows: &[(usize, usize)],
+    columns: &Links,
+    taps: &[T],
+    bias: Option<&[T]>,
+    out: &mut [T],
+) {
+    let c = g.channels;
+    let mut linked: Vec<(usize, usize)> = Vec::new();
+    for block in (0..c).step_by(BLOCK) {
+        let end = (block + BLOCK).min(c);
+        for (position, out) in out.chunks_exact_mut(c).enumerate() {
+            linked.clear();
+            for &(sy, ky) in rows {
+                for &(sx, kx) in columns.at(position) {
+                    linked.push(((sy * sw + sx) * c, (ky * g.x.kernel + kx) * c));
+                }
+            }
+            let mut lane = block;
+            while lane + LANES <= end {
+                lanes::<T, LANES>(image, taps, bias, &linked, lane, out);
+                lane += LANES;
+            }
+            while lane + 16 <= end {
+                lanes::<T, 16>(image, taps, bias, &linked, lane, out);
+                lane += 16;
+            }
+            while lane < end {
+                lanes::<T, 1>(image, taps, bias, &linked, lane, out);
+                lane += 1;
+            }
+        }
+    }
+}
+
+/// `N` channels of one position of the result.
+#[inline(always)]
+fn lanes<T: Elem, const N: usize>(
+    image: &[T],
+    taps: &[T],
+    bias: Option<&[T]>,
+    linked: &[(usize, usize)],
+    lane: usize,
+    out: &mut [T],
+) {
+    let mut sum = [T::zero(); N];
+    if let Some(bias) = bias {
+        sum.copy_from_slice(&bias[lane..lane + N]);
+    }
+    for &(from, tap) in linked {
+        let (x, w) = (&image[from + lane..][..N], &taps[tap + lane..][..N]);
+        for l in 0..N {
+            sum[l] = x[l].mul_add(w[l], sum[l]);
+        }
+    }
+    out[lane..lane + N].copy_from_slice(&sum);
+}
+
+/// The gradients of the kernels (C, taps) and of the bias (C).
+fn parameter_gradients<T: Elem>(g: &Geometry, x: &[T], grad: &[T]) -> (Vec<T>, Vec<T>) {
+    let c = g.channels;
+    let taps = g.y.kernel * g.x.kernel;
+    let size = (taps + 1) * c;
+    let rows = g.batch * g.y.output;
+    let per_set = rows.div_ceil(SETS);
+    let sets = rows.div_ceil(per_set);
+    // Fewer rows than tasks: blocks of channels are tasks, too.
+    let block = if sets * c.div_ceil(BLOCK) >= SETS {
+        BLOCK
+    } else {
+        LANES
+    };
+    let blocks = c.div_ceil(block);
+    let mut sums = vec![T::zero(); sets * size];
+    let shared = Shared::new(&mut sums);
+    (0..sets * blocks).into_par_iter().for_each(|task| {
+        let (set, block_index) = (task / blocks, task % blocks);
+        let lanes = block_index * block..((block_index + 1) * block).min(c);
+        // SAFETY: tasks differ in set or channel; a task writes its own channels of its own set.
+        let sums = unsafe { shared.slice(set * size..(set + 1) * size) };
+        vectorized(
+            #[inline(always)]
+            || {
+                for row in set * per_set..((set + 1) * per_set).min(rows) {
+                    parameter_row(g, x, grad, row, lanes.clone(), sums);
+                }
+            },
+        );
+    });
+    let (first, rest) = sums.split_at_mut(size);
+    for part in rest.chunks_exact(size) {
+        for (s, p) in first.iter_mut().zip(part) {
+            *s += *p;
+        }
+    }
+    let mut kernel = vec![T::zero(); taps * c];
+    for (tap, sums) in first[..taps * c].chunks_exact(c).enumerate() {
+        for (channel, s) in sums.iter().enumerate() {
+            kernel[channel * taps + tap] = *s;
+        }
+    }
+    (kernel, first[taps * c..].to_vec())
+}
+
+/// Adds one row's part of the gradients, channels `lanes`, to `sums` (taps + 1, C).
+#[inline(always)]
+fn parameter_row<T: Elem>(
+    g: &Geometry,
+    x: &[T],
+    grad: &[T],
+    row: usize,
+    lanes: std::ops::Range<usize>,
+    sums: &mut [T],
+) {
+    let mut lane = lanes.start;
+    while lane + 32 <= lanes.end {
+        parameter_lanes::<T, 32>(g, x, grad, row, lane, sums);
+        lane += 32;
+    }
+    while lane + 8 <= lanes.end {
+        parameter_lanes::<T, 8>(g, x, grad, row, lane, sums);
+        lane += 8;
+    }
+    while lane < lanes.end {
+        parameter_lanes::<T, 1>(g, x, grad, row, lane, sums);
+        lane += 1;
+    }
+}
+
+#[inline(always)]
+fn parameter_lanes<T: Elem, const N: usize>(
+    g: &Geometry,
+    x: &[T],
+    grad: &[T],
+    row: usize,
+    lane: usize,
+    sums: &mut [T],
+) {
+    let c = g.channels;
+    let (image, oy) = (row / g.y.output, row % g.y.output);
+    let grad = &grad[row * g.x.output * c..][..g.x.output * c];
+    for ky in (0..g.y.kernel).filter(|&ky| g.y.valid(ky).contains(&oy)) {
+        let start = (image * g.y.input + g.y.source(oy, ky)) * g.x.input * c;
+        let x = &x[start..start + g.x.input * c];
+        for kx in 0..g.x.kernel {
+            let mut sum = [T::zero(); N];
+            for ox in g.x.valid(kx) {
+                let a = &grad[ox * c + lane..][..N];
+                let b = &x[g.x.source(ox, kx) * c + lane..][..N];
+                for l in 0..N {
+                    sum[l] = a[l].mul_add(b[l], sum[l]);
+                }
+            }
+            let total = &mut sums[(ky * g.x.kernel + kx) * c + lane..][..N];
+            for l in 0..N {
+                total[l] += sum[l];
+            }
+        }
+    }
+    let mut sum = [T::zero(); N];
+    for grad in grad.chunks_exact(c) {
+        let grad = &grad[lane..][..N];
+        for l in 0..N {
+            sum[l] += grad[l];
+        }
+    }
+    let total = &mut sums[g.y.kernel * g.x.kernel * c + lane..][..N];
+    for l in 0..N {
+        total[l] += sum[l];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::{max_relative_error, wave};
+    use crate::ops::conv2d;
+    use candle_core::{D, DType, Device};
+
+    fn options(
+        stride: (usize, usize),
+        padding: (usize, usize),
+        dilation: (usize, usize),
+    ) -> Conv2dOptions {
+        Conv2dOptions {
+            stride,
+            padding,
+            dilation,
+            groups: 1,
+        }
+    }
+
+    #[test]
+    fn equals_the_grouped_convolution() -> Result<()> {
+        for (c, h, w, kh, kw, o) in [
+            (5, 4, 6, 3, 3, options((1, 1), (1, 1), (1, 1))),
+            (64, 3, 3, 3, 3, options((1, 1), (1, 1), (1, 1))),
+            (83, 5, 7, 3, 3, options((2, 2), (1, 1), (1, 1))),
+            (300, 6, 9, 3, 2, options((1, 2), (2, 1), (2, 3))),
+            (1, 9, 9, 7, 7, options((1, 1), (3, 3), (1, 1))),
+            (17, 1, 1, 3, 3, options((1, 1), (1, 1), (1, 1))),
+        ] {
+            let x = wave(&[2, h, w, c], 1.0, 1.1, 0.4)?;
+            let k = wave(&[c, 1, kh, kw], 0.5, 0.9, 0.1)?;
+            let b = wave(&[c], 0.3, 2.0, 0.0)?;
+            let grouped = Conv2dOptions { groups: c, ..o };
+            let run = |x: &Tensor, k: &Tensor, b: &Tensor| depthwise_conv2d_nhwc(x, k, Some(b), &o);
+            let expected = conv2d(&x.permute((0, 3, 1, 2))?, &k, Some(&b), &grouped)?;
+            let expected = expected.permute((0, 2, 3, 1))?;
+            let y = run(&x, &k, &b)?;
+            let difference = |a: &Tensor| -> Result<f64> {
+                let d = (a - &expected)?.abs()?.flatten_all()?;
+                d.max(D::Minus1)?.to_scalar()
+            };
+            assert!(difference(&y)? < 1e-12);
+            let f32s = [&x, &k, &b].map(|t| t.to_dtype(DType::F32).unwrap());
+            let single = run(&f32s[0], &f32s[1], &f32s[2])?.to_dtype(DType::F64)?;
+            assert!(difference(&single)? < 1e-5);
+            let error = max_relative_error(&[x, k, b], 40, |t| run(&t[0], &t[1], &t[2]))?;
+            assert!(error < 1e-6, "{o:?}: {error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn views_work_and_errors_are_clear() -> Result<()> {
+        let o = options((1, 1), (1, 1), (1, 1));
+        let x = wave(&[2, 4, 3, 5], 1.0, 1.1, 0.4)?;
+        let k = wave(&[4, 1, 3, 3], 1.0, 0.9, 0.1)?;
+        let error = max_relative_error(&[x.clone(), k.clone()], 20, |t| {
+            depthwise_conv2d_nhwc(&t[0].permute((0, 2, 3, 1))?, &t[1], None, &o)
+        })?;
+        assert!(error < 1e-6);
+        let wrong = depthwise_conv2d_nhwc(&x, &k, None, &o).unwrap_err();
+        assert!(wrong.to_string().contains("(5, 1, kh, kw)"), "{wrong}");
+        let empty = Tensor::zeros((0, 4, 4, 4), DType::F64, &Device::Cpu)?;
+        assert!(depthwise_conv2d_nhwc(&empty, &k, None, &o).is_err());
+        Ok(())
+    }
+}
