@@ -6,5 +6,9 @@
 pub mod forward;
 pub mod gradcheck;
 pub mod init;
+pub mod layers;
+pub mod models;
 pub mod ops;
+pub mod optim;
 pub mod params;
+pub mod schedule;

@@ -1,0 +1,496 @@
+//! Pixel-wise cross-entropy, and the accuracy that is logged beside it.
+
+use candle_core::{DType, Result, Tensor, WithDType};
+use rayon::prelude::*;
+
+use super::attach::attach;
+use super::cpu::{Elem, Shared, View, dispatch, storage, tensor, view};
+use super::math::Math;
+use super::simd::vectorized;
+
+const OP: &str = "cross_entropy";
+/// Pixels a task handles.
+const BLOCK: usize = 512;
+
+/// What [`cross_entropy`] leaves out and how it weights.
+#[derive(Clone, Debug)]
+pub struct CrossEntropyOptions {
+    /// The label of pixels that contribute nothing.
+    pub ignore: Option<u32>,
+    /// A factor for every pixel, (B, H, W) or (B), of the logits' dtype; a constant.
+    pub weight: Option<Tensor>,
+    /// A factor for every class, C of them.
+    pub class_weight: Option<Vec<f64>>,
+}
+
+impl Default for CrossEntropyOptions {
+    /// Label 255 is ignored, nothing is weighted.
+    fn default() -> Self {
+        Self {
+            ignore: Some(255),
+            weight: None,
+            class_weight: None,
+        }
+    }
+}
+
+/// `-log softmax(logits)[label]`, weighted, as a mean over ALL pixels: ignored ones and those of
+/// weight 0 stay in the denominator, and weights do not change it (as in mmsegmentation, unlike
+/// PyTorch's default).
+///
+/// `logits` are (B, C, H, W) or (B, C); `label` is U8 or U32 of shape (B, H, W) or (B), with
+/// values in 0..C or the ignored one. The result is a scalar of the logits' dtype; it is NaN where
+/// the logits are. The gradient flows to the logits alone.
+///
+/// # Errors
+/// When shapes or dtypes do not fit, or a label is outside 0..C and not ignored.
+pub fn cross_entropy(
+    logits: &Tensor,
+    label: &Tensor,
+    options: &CrossEntropyOptions,
+) -> Result<Tensor> {
+    let sizes = Sizes::of(OP, logits, label)?;
+    if let Some(weight) = &options.weight
+        && (weight.dims() != label.dims() || weight.dtype() != logits.dtype())
+    {
+        candle_core::bail!(
+            "{OP}: expected pixel weights {:?} of {:?}, got {:?} {:?}",
+            label.dims(),
+            logits.dtype(),
+            weight.dims(),
+            weight.dtype()
+        )
+    }
+    if let Some(class_weight) = &options.class_weight
+        && class_weight.len() != sizes.classes
+    {
+        candle_core::bail!(
+            "{OP}: {} class weights for {} classes",
+            class_weight.len(),
+            sizes.classes
+        )
+    }
+    let labels = labels_of(OP, label)?;
+    check_labels(&labels, label.dims(), sizes.classes, options.ignore)?;
+    let logits = logits.contiguous()?;
+    dispatch!(OP, logits.dtype(), T => {
+        let factors = factors::<T>(&labels, options)?;
+        cross_entropy_cpu::<T>(&logits, labels, factors, sizes)
+    })
+}
+
+/// The percentage of pixels whose largest logit is that of their label. Ignored pixels, and all
+/// others without a class, count as wrong, and the first of equal logits wins.
+///
+/// `logits` and `label` are as in [`cross_entropy`]. NaN when there is no pixel at all.
+///
+/// # Errors
+/// When shapes or dtypes do not fit.
+pub fn pixel_accuracy(logits: &Tensor, label: &Tensor) -> Result<f64> {
+    const OP: &str = "pixel_accuracy";
+    let sizes = Sizes::of(OP, logits, label)?;
+    let labels = labels_of(OP, label)?;
+    let logits = logits.contiguous()?;
+    let hits: usize = dispatch!(OP, logits.dtype(), T => {
+        let z = view::<T>(OP, &logits)?;
+        let z: &[T] = &z;
+        (0..sizes.blocks()).into_par_iter().map(|b| hits(z, &labels, sizes.block(b))).sum()
+    });
+    Ok(100.0 * hits as f64 / labels.len() as f64)
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    classes: usize,
+    /// Pixels of an image.
+    pixels: usize,
+}
+
+/// Neighbouring pixels of one image.
+#[derive(Clone, Copy)]
+struct Block {
+    /// Index of the first pixel among the labels.
+    label: usize,
+    /// Index of its first logit.
+    logit: usize,
+    count: usize,
+    classes: usize,
+    /// Distance between the logits of one pixel.
+    stride: usize,
+}
+
+impl Sizes {
+    fn of(op: &str, logits: &Tensor, label: &Tensor) -> Result<Self> {
+        let dims = logits.dims();
+        let expected: Vec<usize> = match *dims {
+            [b, _] => vec![b],
+            [b, _, h, w] => vec![b, h, w],
+            _ => candle_core::bail!("{op}: expected logits (B, C, H, W) or (B, C), got {dims:?}"),
+        };
+        if label.dims() != expected || dims[1] == 0 {
+            candle_core::bail!(
+                "{op}: logits {dims:?} need labels {expected:?} and at least one class, got labels {:?}",
+                label.dims()
+            )
+        }
+        Ok(Self {
+            batch: dims[0],
+            classes: dims[1],
+            pixels: expected[1..].iter().product(),
+        })
+    }
+
+    fn blocks(&self) -> usize {
+        self.batch * self.pixels.div_ceil(BLOCK)
+    }
+
+    fn block(&self, index: usize) -> Block {
+        let per_image = self.pixels.div_ceil(BLOCK);
+        let (image, first) = (index / per_image, index % per_image * BLOCK);
+        Block {
+            label: image * self.pixels + first,
+            logit: image * self.classes * self.pixels + first,
+            count: BLOCK.min(self.pixels - first),
+            classes: self.classes,
+            stride: self.pixels,
+        }
+    }
+}
+
+impl Block {
+    /// The logits of one class in the block.
+    #[inline(always)]
+    fn class<'a, T>(&self, data: &'a [T], class: usize) -> &'a [T] {
+        &data[self.logit + class * self.stride..][..self.count]
+    }
+}
+
+fn labels_of(op: &str, label: &Tensor) -> Result<Vec<u32>> {
+    match label.dtype() {
+        DType::U8 => {
+            let bytes = label.flatten_all()?.to_vec1::<u8>()?;
+            Ok(bytes.into_iter().map(u32::from).collect())
+        }
+        DType::U32 => label.flatten_all()?.to_vec1::<u32>(),
+        other => candle_core::bail!("{op}: expected labels of dtype U8 or U32, got {other:?}"),
+    }
+}
+
+fn check_labels(labels: &[u32], dims: &[usize], classes: usize, ignore: Option<u32>) -> Result<()> {
+    let wrong = |&l: &u32| l as usize >= classes && Some(l) != ignore;
+    let Some(index) = labels.iter().position(wrong) else {
+        return Ok(());
+    };
+    let mut position = vec![0; dims.len()];
+    let mut rest = index;
+    for (p, &d) in position.iter_mut().zip(dims).rev() {
+        (*p, rest) = (rest % d, rest / d);
+    }
+    candle_core::bail!(
+        "{OP}: label {} at {position:?} is neither a class (0..{classes}) nor ignored ({ignore:?})",
+        labels[index]
+    )
+}
+
+/// The factor of every pixel's loss; 0 where it is ignored.
+fn factors<T: Math>(labels: &[u32], options: &CrossEntropyOptions) -> Result<Vec<T>> {
+    let weight = options
+        .weight
+        .as_ref()
+        .map(Tensor::contiguous)
+        .transpose()?;
+    let weight: Option<View<'_, T>> = weight.as_ref().map(|w| view::<T>(OP, w)).transpose()?;
+    let factor = |(index, &label): (usize, &u32)| {
+        if Some(label) == options.ignore {
+            return T::zero();
+        }
+        let class = options
+            .class_weight
+            .as_ref()
+            .map_or(1.0, |w| w[label as usize]);
+        weight.as_ref().map_or(T::one(), |w| w[index]) * T::of(class)
+    };
+    Ok(labels.iter().enumerate().map(factor).collect())
+}
+
+fn cross_entropy_cpu<T: Math>(
+    logits: &Tensor,
+    labels: Vec<u32>,
+    factors: Vec<T>,
+    sizes: Sizes,
+) -> Result<Tensor> {
+    let mut log_sums = vec![T::zero(); labels.len()];
+    let total: f64 = {
+        let z = view::<T>(OP, logits)?;
+        let z: &[T] = &z;
+        let sums = Shared::new(&mut log_sums);
+        let parts: Vec<f64> = (0..sizes.blocks())
+            .into_par_iter()
+            .map(|index| {
+                let block = sizes.block(index);
+                // SAFETY: blocks of pixels are disjoint.
+                let sums = unsafe { sums.slice(block.label..block.label + block.count) };
+                log_sum_exp(z, block, sums);
+                loss(z, block, sums, &labels, &factors)
+            })
+            .collect();
+        parts.iter().sum()
+    };
+    let count = labels.len() as f64;
+    let mean = vec![T::of(total / count)];
+    let saved = logits.detach();
+    attach(OP, [logits], storage(mean), (), move |_, grad| {
+        let z = view::<T>(OP, &saved)?;
+        let z: &[T] = &z;
+        let scale = view::<T>(OP, grad)?.first().copied().unwrap_or_default() / T::of(count);
+        let mut dz = vec![T::zero(); z.len()];
+        let out = Shared::new(&mut dz);
+        (0..sizes.blocks()).into_par_iter().for_each(|index| {
+            gradient(
+                z,
+                sizes.block(index),
+                &log_sums,
+                &labels,
+                &factors,
+                scale,
+                out,
+            );
+        });
+        Ok([Some(tensor(dz, saved.shape()))])
+    })
+}
+
+fn log_sum_exp<T: Math>(z: &[T], block: Block, out: &mut [T]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut largest = [T::neg_infinity(); BLOCK];
+            let mut total = [T::zero(); BLOCK];
+            for class in 0..block.classes {
+                for (m, &z) in largest.iter_mut().zip(block.class(z, class)) {
+                    *m = if z > *m { z } else { *m };
+                }
+            }
+            for class in 0..block.classes {
+                let z = block.class(z, class);
+                for ((t, &m), &z) in total.iter_mut().zip(&largest).zip(z) {
+                    *t += (z - m).exp_fast();
+                }
+            }
+            for ((o, &m), &t) in out.iter_mut().zip(&largest).zip(&total) {
+                *o = m + t.ln();
+            }
+        },
+    );
+}
+
+fn loss<T: Math>(z: &[T], block: Block, sums: &[T], labels: &[u32], factors: &[T]) -> f64 {
+    let mut total = 0f64;
+    for (p, &sum) in sums.iter().enumerate() {
+        let factor = factors[block.label + p];
+        // An ignored pixel's label is no class; its loss is 0 whatever its logits are.
+        if factor != T::zero() {
+            let z = z[block.logit + labels[block.label + p] as usize * block.stride + p];
+            total += WithDType::to_f64((sum - z) * factor);
+        }
+    }
+    total
+}
+
+fn gradient<T: Math>(
+    z: &[T],
+    block: Block,
+    log_sums: &[T],
+    labels: &[u32],
+    factors: &[T],
+    scale: T,
+    out: Shared<'_, T>,
+) {
+    let pixels = block.label..block.label + block.count;
+    let (sums, labels, factors) = (
+        &log_sums[pixels.clone()],
+        &labels[pixels.clone()],
+        &factors[pixels],
+    );
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut scales = [T::zero(); BLOCK];
+            for (s, &f) in scales.iter_mut().zip(factors) {
+                *s = f * scale;
+            }
+            for class in 0..block.classes {
+                let start = block.logit + class * block.stride;
+                // SAFETY: blocks of pixels are disjoint within each class's plane.
+                let dz = unsafe { out.slice(start..start + block.count) };
+                let z = block.class(z, class);
+                for (p, d) in dz.iter_mut().enumerate() {
+                    let hit = if labels[p] == class as u32 {
+                        T::one()
+                    } else {
+                        T::zero()
+                    };
+                    let value = ((z[p] - sums[p]).exp_fast() - hit) * scales[p];
+                    *d = if factors[p] == T::zero() {
+                        T::zero()
+                    } else {
+                        value
+                    };
+                }
+            }
+        },
+    );
+}
+
+fn hits<T: Elem>(z: &[T], labels: &[u32], block: Block) -> usize {
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut largest = [T::neg_infinity(); BLOCK];
+            let mut best = [u32::MAX; BLOCK];
+            for class in 0..block.classes {
+                let z = block.class(z, class);
+                for ((m, b), &z) in largest.iter_mut().zip(&mut best).zip(z) {
+                    let better = z > *m;
+                    *m = if better { z } else { *m };
+                    *b = if better { class as u32 } else { *b };
+                }
+            }
+            let labels = &labels[block.label..block.label + block.count];
+            labels.iter().zip(&best).filter(|(l, b)| l == b).count()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::{max_relative_error, wave};
+    use candle_core::{Device, Var};
+
+    fn labels(dims: &[usize], classes: u32) -> Result<Tensor> {
+        let count: usize = dims.iter().product();
+        let values = (0..count as u32).map(|i| {
+            if i % 5 == 3 {
+                255
+            } else {
+                (i * 7 / 3 % classes) as u8
+            }
+        });
+        Tensor::from_vec(values.collect::<Vec<u8>>(), dims, &Device::Cpu)
+    }
+
+    #[test]
+    fn worked_example() -> Result<()> {
+        let logits = Tensor::new(&[[2f64, 0.0], [0.0, 1.0]], &Device::Cpu)?;
+        let loss = |label: [u8; 2], options: CrossEntropyOptions| -> Result<f64> {
+            cross_entropy(&logits, &Tensor::new(&label, &Device::Cpu)?, &options)?.to_scalar()
+        };
+        let plain = CrossEntropyOptions::default();
+        let first = (1.0 + (-2f64).exp()).ln();
+        assert!((loss([0, 255], plain.clone())? - first / 2.0).abs() < 1e-12);
+        let weight = Some(Tensor::new(&[0.5f64, 1.0], &Device::Cpu)?);
+        let weighted = loss(
+            [0, 255],
+            CrossEntropyOptions {
+                weight,
+                ..plain.clone()
+            },
+        )?;
+        assert!((weighted - first / 4.0).abs() < 1e-12);
+        let class_weight = Some(vec![2.0, 3.0]);
+        let balanced = loss(
+            [0, 1],
+            CrossEntropyOptions {
+                class_weight,
+                ..plain
+            },
+        )?;
+        let second = (1.0 + (-1f64).exp()).ln();
+        assert!((balanced - (2.0 * first + 3.0 * second) / 2.0).abs() < 1e-12);
+        Ok(())
+    }
+
+    #[test]
+    fn gradient_matches_differences() -> Result<()> {
+        let label = labels(&[2, 3, 5], 4)?;
+        let options = CrossEntropyOptions {
+            weight: Some(wave(&[2, 3, 5], 1.0, 0.9, 0.4)?.sqr()?),
+            class_weight: Some(vec![0.5, 1.0, 2.0, 1.5]),
+            ..Default::default()
+        };
+        let logits = wave(&[2, 4, 3, 5], 3.0, 1.37, 0.2)?;
+        let f = |z: &[Tensor]| cross_entropy(&z[0], &label, &options);
+        assert!(max_relative_error(&[logits], 120, f)? < 1e-7);
+        let (label, logits) = (labels(&[6], 4)?, wave(&[6, 4], 3.0, 1.37, 0.2)?);
+        let f = |z: &[Tensor]| cross_entropy(&z[0], &label, &CrossEntropyOptions::default());
+        assert!(max_relative_error(&[logits], 24, f)? < 1e-7);
+        Ok(())
+    }
+
+    #[test]
+    fn single_precision_agrees_across_blocks_and_views() -> Result<()> {
+        let logits = wave(&[2, 30, 40, 7], 8.0, 1.37, 0.2)?.permute((0, 3, 1, 2))?;
+        let label = labels(&[2, 30, 40], 7)?;
+        let options = CrossEntropyOptions::default();
+        let grads = |dtype| -> Result<(f64, Tensor)> {
+            let z = Var::from_tensor(&logits.to_dtype(dtype)?)?;
+            let loss = cross_entropy(&z, &label.to_dtype(DType::U32)?, &options)?;
+            let grads = loss.backward()?;
+            let grad = grads.get(&z).unwrap().to_dtype(DType::F64)?;
+            Ok((loss.to_dtype(DType::F64)?.to_scalar()?, grad))
+        };
+        let ((single, d_single), (double, d_double)) = (grads(DType::F32)?, grads(DType::F64)?);
+        assert!((single - double).abs() < 1e-5 * double);
+        let error = (d_single - d_double)?
+            .abs()?
+            .max_all()?
+            .to_scalar::<f64>()?;
+        assert!(error < 1e-9, "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn nan_is_returned_and_ignored_pixels_are_not_looked_at() -> Result<()> {
+        let logits = Var::new(&[[f32::NAN, 0.0], [0.0, 1.0]], &Device::Cpu)?;
+        let loss = |label: [u8; 2]| {
+            let label = Tensor::new(&label, &Device::Cpu)?;
+            cross_entropy(&logits, &label, &CrossEntropyOptions::default())
+        };
+        assert!(loss([0, 1])?.to_scalar::<f32>()?.is_nan());
+        let ignored = loss([255, 1])?;
+        assert!(ignored.to_scalar::<f32>()?.is_finite());
+        let grads = ignored.backward()?;
+        assert_eq!(grads.get(&logits).unwrap().to_vec2::<f32>()?[0], [0.0, 0.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn misuse_is_named() -> Result<()> {
+        let logits = wave(&[2, 4, 3, 5], 3.0, 1.37, 0.2)?;
+        let options = CrossEntropyOptions::default();
+        let message = |r: Result<Tensor>| r.err().map(|e| e.to_string()).unwrap_or_default();
+        let mut label = labels(&[2, 3, 5], 4)?.flatten_all()?.to_vec1::<u8>()?;
+        label[15 + 5 + 2] = 9;
+        let label = Tensor::from_vec(label, (2, 3, 5), &Device::Cpu)?;
+        let text = message(cross_entropy(&logits, &label, &options));
+        assert!(text.contains("label 9 at [1, 1, 2]"), "{text}");
+        let text = message(cross_entropy(&logits, &label.narrow(0, 0, 1)?, &options));
+        assert!(text.contains("need labels [2, 3, 5]"), "{text}");
+        let float = label.to_dtype(DType::F32)?;
+        assert!(message(cross_entropy(&logits, &float, &options)).contains("U8 or U32"));
+        Ok(())
+    }
+
+    #[test]
+    fn accuracy_counts_ignored_pixels_as_wrong() -> Result<()> {
+        let logits = Tensor::new(
+            &[[1f32, 0.0], [2.0, 3.0], [0.0, 0.0], [5.0, 1.0]],
+            &Device::Cpu,
+        )?;
+        let label = Tensor::new(&[0u8, 1, 0, 255], &Device::Cpu)?;
+        assert_eq!(pixel_accuracy(&logits, &label)?, 75.0);
+        Ok(())
+    }
+}

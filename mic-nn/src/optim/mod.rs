@@ -1,0 +1,21 @@
+//! Gradients that add up over several losses, parameter groups, and optimisers with PyTorch's
+//! semantics.
+//!
+//! ```text
+//! grads.clear();
+//! for loss in losses { grads.accumulate(&loss.backward()?)?; }
+//! optimizer.step(&grads, &|base| schedule.lr(iteration, base))?;
+//! ```
+
+mod adamw;
+mod grads;
+mod groups;
+mod in_place;
+mod optimizer;
+mod sgd;
+
+pub use adamw::{AdamW, AdamWConfig};
+pub use grads::Grads;
+pub use groups::{GroupRules, ParamGroup, Rule};
+pub use optimizer::Optimizer;
+pub use sgd::{Sgd, SgdConfig};
