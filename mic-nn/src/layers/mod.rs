@@ -1,0 +1,11 @@
+//! Layers: a configuration or a few arguments, a formula, and parameter names as in PyTorch.
+
+mod conv;
+mod drop;
+mod linear;
+mod norm;
+
+pub use conv::{Conv2d, Conv2dConfig, DepthwiseTokens, PatchLinear};
+pub use drop::{DropPath, Dropout2d};
+pub use linear::Linear;
+pub use norm::{BatchNorm2d, GroupNorm, LayerNorm};

@@ -1,0 +1,3 @@
+//! Backbones, one readable file each.
+
+pub mod mit;
