@@ -13,7 +13,7 @@ pub struct PipelineConfig {
     /// Images a domain in a batch.
     pub batch: usize,
     /// Source images are scaled to the largest size inside this one that keeps their aspect
-    /// ratio; `None` keeps their size.
+    /// ratio (an upright image: inside this one turned upright); `None` keeps their size.
     pub source_resize: Option<(u32, u32)>,
     /// The same for target images.
     pub target_resize: Option<(u32, u32)>,
