@@ -104,6 +104,12 @@ fn street_side(
         .collect();
     cuts.sort_by(f32::total_cmp);
     cuts.push(border);
+    // No slits: a block takes in what is too narrow.
+    let narrow = 5.0 / 64.0;
+    cuts.dedup_by(|later, earlier| *later - *earlier < narrow);
+    if let Some(last) = cuts.last_mut() {
+        *last = border;
+    }
     let mut from = start;
     let mut blocks = Vec::new();
     for to in cuts {
@@ -117,10 +123,10 @@ fn street_side(
             });
         };
         let draw: f32 = rng.random();
-        if draw < 0.50 {
+        if draw < 0.48 {
             let above = uniform(rng, 13.0, 46.0) / 64.0;
             push(building(rng, style, above));
-        } else if draw < 0.72 {
+        } else if draw < 0.68 {
             push(trees(rng, style));
         } else {
             let behind = uniform(rng, 8.0, 38.0) / 64.0;
@@ -129,7 +135,7 @@ fn street_side(
             } else {
                 trees(rng, style)
             });
-            push(if draw < 0.87 {
+            push(if draw < 0.88 {
                 wall(rng, style)
             } else {
                 fence(rng, style)
@@ -164,7 +170,7 @@ fn trees(rng: &mut impl Rng, style: Style) -> BlockKind {
 fn wall(rng: &mut impl Rng, style: Style) -> BlockKind {
     let stone = palette::wall(rng, style);
     BlockKind::Wall {
-        height: uniform(rng, 14.0, 26.0) / 64.0,
+        height: uniform(rng, 16.0, 28.0) / 64.0,
         coping: stone.scaled(1.15),
         stone,
     }

@@ -48,7 +48,7 @@ fn surfaces(canvas: &Canvas, perspective: &Perspective, look: &Look) -> (Vec<[f3
         let column = |x: usize| {
             let away = ((x as f32 + 0.5) * pixel - perspective.vanishing).abs();
             let nearness = perspective.block_nearness(side, away);
-            Air::at(Perspective::depth(nearness.min(1.0)), look)
+            Air::at(Perspective::depth(nearness), look)
         };
         (0..width).map(column).collect()
     });

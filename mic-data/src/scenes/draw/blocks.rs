@@ -130,7 +130,7 @@ fn columns(canvas: &Canvas, perspective: &Perspective, block: &Block, side: usiz
         .map(|x| {
             let at = (x as f32 + 0.5) * pixel;
             let away = (at - perspective.vanishing).abs();
-            let near = |d| perspective.block_nearness(side, d).clamp(0.0, 1.0);
+            let near = |d| perspective.block_nearness(side, d).max(0.0);
             let nearness = near(away);
             let depth = |d| Perspective::depth(near(d));
             let width = (depth(away - 0.5 * pixel) - depth(away + 0.5 * pixel)).abs();
