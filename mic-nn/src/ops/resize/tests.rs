@@ -13,10 +13,10 @@ fn row(values: &[f32], to: usize, align: bool) -> Result<Vec<f32>> {
 fn known_rows() -> Result<()> {
     assert_eq!(row(&[0., 1.], 4, false)?, [0., 0.25, 0.75, 1.]);
     assert_eq!(row(&[0., 1., 5., 9.], 2, false)?, [0.5, 7.]);
-    assert_eq!(
-        row(&[0., 1., 2.], 7, false)?,
-        [0., 0.1428571, 0.5714286, 1., 1.4285715, 1.8571429, 2.]
-    );
+    let expected = [0., 0.1428571, 0.5714286, 1., 1.4285715, 1.8571429, 2.];
+    for (a, b) in row(&[0., 1., 2.], 7, false)?.iter().zip(expected) {
+        assert!((a - b).abs() < 2e-7, "{a} {b}");
+    }
     assert_eq!(row(&[0., 1., 2.], 5, true)?, [0., 0.5, 1., 1.5, 2.]);
     assert_eq!(row(&[3., 1., 2.], 1, true)?, [3.]);
     assert_eq!(
@@ -75,7 +75,8 @@ fn bilinear_matches_its_definition_and_differences() -> Result<()> {
             };
             assert!(d(&y)? < 1e-12, "{size:?}");
             let single = resize_bilinear(&x.to_dtype(DType::F32)?, size, align)?;
-            assert!(d(&single.to_dtype(DType::F64)?)? < 2e-5, "{size:?}");
+            // Positions up to 200 in single precision, times the slope of the wave.
+            assert!(d(&single.to_dtype(DType::F64)?)? < 1e-4, "{size:?}");
             let error = max_relative_error(&[x], 60, |t| resize_bilinear(&t[0], size, align))?;
             assert!(error < 1e-6, "{size:?}: {error}");
         }
