@@ -3,7 +3,7 @@
 //! The folder is `MIC_GOLDEN_DIR` when that is set, else the smaller set beside this file.
 //! Shapes, options and tolerances all come from the files.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::HashMap;
 use std::path::PathBuf;

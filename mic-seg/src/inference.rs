@@ -1,0 +1,142 @@
+//! From an image of any size to a label map of that size.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use image::{GrayImage, RgbImage};
+use mic_data::transform::{Normalise, resize_image};
+use mic_nn::forward::Forward;
+use mic_nn::ops;
+use mic_nn::params::Store;
+use rand::SeedableRng;
+
+use crate::config::Config;
+use crate::model::{Segmentor, SegmentorConfig};
+use crate::{Error, Result, weights};
+
+/// Smaller images are enlarged: below this side the backbone's coarsest maps would vanish.
+const SMALLEST_SIDE: u32 = 32;
+
+/// A trained network with the pipeline around it.
+pub struct Predictor {
+    net: Segmentor,
+    config: Config,
+    normalise: Normalise,
+    resize: Option<(u32, u32)>,
+}
+
+impl Predictor {
+    /// Loads a checkpoint that `mic-seg train` wrote.
+    ///
+    /// # Errors
+    /// A file that is not such a checkpoint, or whose tensors do not fit its configuration.
+    pub fn load(checkpoint: &Path) -> Result<Self> {
+        let text = weights::read_metadata(checkpoint, "config")?;
+        let name = format!("configuration in {}", checkpoint.display());
+        let config = Config::from_toml_str(&text, &name, &[])?;
+        let tensors = weights::read(checkpoint)?;
+        let model = SegmentorConfig::of(&config)?;
+        // Every value is overwritten by the checkpoint's, so that the seed does not matter.
+        let rng = rand::rngs::StdRng::seed_from_u64(0);
+        let store = Store::trainable(rng, DType::F32, &Device::Cpu);
+        Segmentor::new(&model, &store.root())?;
+        let report = store.load(&tensors)?;
+        if !report.complete() {
+            return Err(Error::Run(format!(
+                "{} does not fit its own configuration: {report}",
+                checkpoint.display()
+            )));
+        }
+        Self::over(&store, &config)
+    }
+
+    /// A predictor over a copy of the weights in `store`.
+    ///
+    /// # Errors
+    /// A store without the model's tensors.
+    pub fn over(store: &Store, config: &Config) -> Result<Self> {
+        let frozen = store.frozen_copy()?;
+        Ok(Self {
+            net: Segmentor::new(&SegmentorConfig::of(config)?, &frozen.root())?,
+            normalise: config.data.pipeline.normalise,
+            resize: config.data.test.as_ref().and_then(|set| set.resize),
+            config: config.clone(),
+        })
+    }
+
+    /// The configuration the network was trained with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The train id of every pixel, at the image's own size.
+    ///
+    /// The image is scaled as the test images of the configuration are; logits are resized
+    /// bilinearly to the network's input and then to the image (as the reference's whole-image
+    /// mode), and the first largest one wins.
+    ///
+    /// # Errors
+    /// An empty image, or one too large for the memory.
+    pub fn predict(&self, image: &RgbImage) -> Result<GrayImage> {
+        let (width, height) = image.dimensions();
+        if width == 0 || height == 0 {
+            return Err(Error::Run(
+                "an image without pixels cannot be segmented".into(),
+            ));
+        }
+        let input = self.input_size(width, height);
+        let scaled;
+        let input_image = if input == (width, height) {
+            image
+        } else {
+            scaled = resize_image(image, input.0, input.1);
+            &scaled
+        };
+        let (w, h) = (input.0 as usize, input.1 as usize);
+        let mut planes = vec![0f32; 3 * w * h];
+        self.normalise.apply_into(input_image, input, &mut planes);
+        let tensor = Tensor::from_vec(planes, (1, 3, h, w), &Device::Cpu)?;
+        let logits = self.net.encode_decode(&tensor, &Forward::eval())?;
+        let size = (height as usize, width as usize);
+        let logits = ops::resize_bilinear(&logits, size, false)?;
+        let labels = argmax(&logits)?;
+        GrayImage::from_raw(width, height, labels)
+            .ok_or_else(|| Error::Run("the prediction has another size than the image".into()))
+    }
+
+    fn input_size(&self, width: u32, height: u32) -> (u32, u32) {
+        let (width, height) = match self.resize {
+            Some(limit) => mic_data::transform::keep_ratio((width, height), limit),
+            None => (width, height),
+        };
+        let side = width.min(height);
+        if side >= SMALLEST_SIDE {
+            return (width, height);
+        }
+        let scale = f64::from(SMALLEST_SIDE) / f64::from(side.max(1));
+        let enlarged = |n: u32| ((f64::from(n) * scale).round() as u32).max(SMALLEST_SIDE);
+        (enlarged(width), enlarged(height))
+    }
+}
+
+/// The first largest class of every pixel of (1, C, H, W).
+pub(crate) fn argmax(logits: &Tensor) -> Result<Vec<u8>> {
+    let (_, classes, h, w) = logits.dims4()?;
+    let values = logits
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    let plane = h * w;
+    let mut best = values[..plane].to_vec();
+    let mut label = vec![0u8; plane];
+    for class in 1..classes {
+        let logits = &values[class * plane..(class + 1) * plane];
+        for ((best, label), &v) in best.iter_mut().zip(&mut label).zip(logits) {
+            if v > *best {
+                *best = v;
+                *label = class as u8;
+            }
+        }
+    }
+    Ok(label)
+}
