@@ -1,2 +1,18 @@
-//! Binary.
-fn main() {}
+//! `cargo xtask`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use xtask::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // The exit code tells it, too, if the error stream is closed.
+            let _ = writeln!(std::io::stderr(), "error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

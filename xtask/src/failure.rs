@@ -1,0 +1,38 @@
+//! Failures by their exit code.
+
+use std::fmt;
+
+/// Why the program ends without success.
+#[derive(Debug)]
+pub enum Failure {
+    /// Arguments or a configuration that cannot be run: exit code 2.
+    Usage(String),
+    /// A run that failed: exit code 1.
+    Run(anyhow::Error),
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Run(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) => f.write_str(message),
+            // The alternate form shows the causes behind the message.
+            Self::Run(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Run(error)
+    }
+}

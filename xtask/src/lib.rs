@@ -1,0 +1,6 @@
+//! Chores of the workspace: reproductions and their reports.
+
+pub mod cli;
+pub mod failure;
+pub mod report;
+pub mod reproduce;

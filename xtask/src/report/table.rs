@@ -1,0 +1,212 @@
+//! The table of results, the same in the terminal and on the page.
+
+use crate::reproduce::results::{Comparison, Measure, MethodRuns, Results, Run};
+use crate::reproduce::statistics::{mean, sample_sd};
+
+/// A table of text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// One heading a column.
+    pub headings: Vec<String>,
+    /// Rows of as many cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// What stands for a value that does not exist.
+const DASH: &str = "-";
+
+/// Methods by classes and scores; rates in per cent, over several seeds as mean ± sample standard
+/// deviation.
+pub fn scores(results: &Results) -> Table {
+    let names = results.classes.iter().map(|class| short_name(&class.name));
+    let measures = Measure::ALL.map(|measure| measure.label().to_owned());
+    let mut headings = vec!["method".to_owned()];
+    headings.extend(measures);
+    headings.extend(names);
+    headings.extend(["s/step".to_owned(), "peak MiB".to_owned()]);
+    let rows = results
+        .methods
+        .iter()
+        .map(|method| score_row(method, results.classes.len()));
+    Table {
+        headings,
+        rows: rows.collect(),
+    }
+}
+
+fn score_row(method: &MethodRuns, classes: usize) -> Vec<String> {
+    let over_seeds = |value: &dyn Fn(&Run) -> Option<f64>, decimals: usize| {
+        let values: Vec<f64> = method.runs.iter().filter_map(value).collect();
+        spread(&values, decimals)
+    };
+    let mut row = vec![method.label.clone()];
+    for measure in Measure::ALL {
+        row.push(over_seeds(&|run| Some(100.0 * measure.of(run)?), 2));
+    }
+    for class in 0..classes {
+        let iou = |run: &Run| Some(100.0 * run.scores.iou.get(class).copied().flatten()?);
+        row.push(over_seeds(&iou, 1));
+    }
+    row.push(over_seeds(&|run| Some(run.timing.seconds_per_step), 3));
+    let mebibytes = |run: &Run| Some(run.timing.peak_memory? as f64 / f64::from(1 << 20));
+    row.push(over_seeds(&mebibytes, 0));
+    row
+}
+
+/// Paired differences in points of per cent.
+pub fn differences(comparisons: &[Comparison], seeds: &[u64]) -> Table {
+    let mut headings = vec!["method".into(), "against".into(), "measure".into()];
+    headings.extend(seeds.iter().map(|seed| format!("seed {seed}")));
+    headings.extend(["mean".into(), "sd".into(), "t".into()]);
+    let rows = comparisons.iter().map(|comparison| {
+        let paired = &comparison.paired;
+        let mut row = vec![
+            comparison.method.clone(),
+            comparison.baseline.clone(),
+            comparison.measure.label().to_owned(),
+        ];
+        row.extend(
+            paired
+                .differences
+                .iter()
+                .map(|d| format!("{:+.2}", 100.0 * d)),
+        );
+        row.push(format!("{:+.2}", 100.0 * paired.mean));
+        row.push(
+            paired
+                .sd
+                .map_or(DASH.into(), |sd| format!("{:.2}", 100.0 * sd)),
+        );
+        row.push(paired.t.map_or(DASH.into(), |t| format!("{t:.2}")));
+        row
+    });
+    Table {
+        headings,
+        rows: rows.collect(),
+    }
+}
+
+/// `mean` or `mean ± sd`, or a dash for nothing.
+fn spread(values: &[f64], decimals: usize) -> String {
+    match (mean(values), sample_sd(values)) {
+        (None, _) => DASH.into(),
+        (Some(mean), None) => format!("{mean:.decimals$}"),
+        (Some(mean), Some(sd)) => format!("{mean:.decimals$} ± {sd:.decimals$}"),
+    }
+}
+
+/// At most six letters for a class.
+fn short_name(name: &str) -> String {
+    let known = match name {
+        "sidewalk" => "sidew",
+        "building" => "build",
+        "traffic light" => "light",
+        "traffic sign" | "sign symbol" => "sign",
+        "vegetation" => "veget",
+        "terrain" => "terr",
+        "motorcycle" => "moto",
+        "bicycle" => "bike",
+        "pedestrian" => "pedes",
+        "bicyclist" => "cycl",
+        "pavement" => "pave",
+        other => return other.chars().take(6).collect(),
+    };
+    known.into()
+}
+
+impl Table {
+    /// The table in columns of text, the first one aligned left, the others right.
+    pub fn to_text(&self) -> String {
+        let lines: Vec<&Vec<String>> = std::iter::once(&self.headings).chain(&self.rows).collect();
+        let width = |column: usize| {
+            let cells = lines.iter().filter_map(|line| line.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
+        let mut text = String::new();
+        for (number, line) in lines.iter().enumerate() {
+            for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+                if column == 0 {
+                    text += &format!("{cell:<width$}");
+                } else {
+                    text += &format!("  {cell:>width$}");
+                }
+            }
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            if number == 0 {
+                let total = widths.iter().sum::<usize>() + 2 * (widths.len().max(1) - 1);
+                text += &format!("{}\n", "-".repeat(total));
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn one_seed_gives_plain_numbers_and_absent_classes_a_dash() {
+        let table = scores(&sample::results(1));
+        assert_eq!(
+            table.headings,
+            [
+                "method",
+                "mIoU",
+                "pixel acc.",
+                "teacher acc.",
+                "road",
+                "light",
+                "train",
+                "s/step",
+                "peak MiB"
+            ]
+        );
+        let run = &sample::results(1).methods[0].runs[0];
+        assert_eq!(table.rows[0][1], format!("{:.2}", 100.0 * run.scores.miou));
+        assert_eq!(table.rows[0][3], "-", "no teacher");
+        assert_eq!(table.rows[0][6], "-", "absent class");
+        assert!(table.rows.iter().flatten().all(|cell| !cell.contains('±')));
+    }
+
+    #[test]
+    fn several_seeds_give_a_spread() {
+        assert_eq!(spread(&[1.0, 2.0, 3.0], 1), "2.0 ± 1.0");
+        let table = scores(&sample::results(3));
+        assert!(table.rows[0][1].contains(" ± "));
+    }
+
+    #[test]
+    fn differences_have_a_column_a_seed() {
+        let results = sample::results(3);
+        let table = differences(&results.comparisons, &results.seeds);
+        assert_eq!(
+            table.headings[3..],
+            ["seed 0", "seed 1", "seed 2", "mean", "sd", "t"]
+        );
+        assert!(!table.rows.is_empty());
+        assert!(
+            table
+                .rows
+                .iter()
+                .all(|row| row.len() == table.headings.len())
+        );
+    }
+
+    #[test]
+    fn text_columns_line_up() {
+        let table = Table {
+            headings: vec!["method".into(), "a".into()],
+            rows: vec![
+                vec!["x".into(), "1.0 ± 2.0".into()],
+                vec!["yy".into(), "-".into()],
+            ],
+        };
+        let expected =
+            "method          a\n-----------------\nx       1.0 ± 2.0\nyy              -\n";
+        assert_eq!(table.to_text(), expected);
+    }
+}

@@ -1,0 +1,15 @@
+//! Reproductions: several methods trained from one start, compared in one table.
+
+pub mod benchmark;
+pub mod methods;
+mod pictures;
+mod plan;
+mod progress;
+mod provenance;
+pub mod results;
+mod run;
+pub mod statistics;
+
+pub use plan::{Options, Plan};
+pub use provenance::shell_word;
+pub use run::reproduce;
