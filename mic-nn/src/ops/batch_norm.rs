@@ -109,11 +109,18 @@ fn train_cpu<T: Elem>(
                 vectorized(
                     #[inline(always)]
                     || {
-                        let mean = p.of(input, c).map(sum).sum::<f64>() / count;
+                        // Plain loops: an iterator's `sum` would not be compiled for wide vectors.
+                        let mut total = 0f64;
+                        for x in p.of(input, c) {
+                            total += sum(x);
+                        }
+                        let mean = total / count;
                         // Measured from the rounded mean, so that its rounding can be taken out.
                         let center = T::of(mean);
-                        let squares: f64 =
-                            p.of(input, c).map(|x| squared_distance(x, center)).sum();
+                        let mut squares = 0f64;
+                        for x in p.of(input, c) {
+                            squares += squared_distance(x, center);
+                        }
                         let rounding = mean - center.to_f64();
                         let var = (squares / count - rounding * rounding).max(0.0);
                         let scale = gamma[c] * T::of(1.0 / (var + eps).sqrt());

@@ -319,19 +319,15 @@ fn parameter_lanes<T: Elem, const N: usize>(
     for ky in (0..g.y.kernel).filter(|&ky| g.y.valid(ky).contains(&oy)) {
         let start = (image * g.y.input + g.y.source(oy, ky)) * g.x.input * c;
         let x = &x[start..start + g.x.input * c];
-        for kx in 0..g.x.kernel {
-            let mut sum = [T::zero(); N];
-            for ox in g.x.valid(kx) {
-                let a = &grad[ox * c + lane..][..N];
-                let b = &x[g.x.source(ox, kx) * c + lane..][..N];
-                for l in 0..N {
-                    sum[l] = a[l].mul_add(b[l], sum[l]);
-                }
-            }
-            let total = &mut sums[(ky * g.x.kernel + kx) * c + lane..][..N];
-            for l in 0..N {
-                total[l] += sum[l];
-            }
+        let sums = &mut sums[ky * g.x.kernel * c..][..g.x.kernel * c];
+        let mut kx = 0;
+        while kx + 3 <= g.x.kernel {
+            tap_products::<T, N, 3>(g, x, grad, kx, lane, sums);
+            kx += 3;
+        }
+        while kx < g.x.kernel {
+            tap_products::<T, N, 1>(g, x, grad, kx, lane, sums);
+            kx += 1;
         }
     }
     let mut sum = [T::zero(); N];
@@ -344,6 +340,47 @@ fn parameter_lanes<T: Elem, const N: usize>(
     let total = &mut sums[g.y.kernel * g.x.kernel * c + lane..][..N];
     for l in 0..N {
         total[l] += sum[l];
+    }
+}
+
+/// Adds to `sums` (kw, C) the products of one row of `grad` with one of `x`, for `K` neighbouring
+/// taps from `kx` on.
+#[inline(always)]
+fn tap_products<T: Elem, const N: usize, const K: usize>(
+    g: &Geometry,
+    x: &[T],
+    grad: &[T],
+    kx: usize,
+    lane: usize,
+    sums: &mut [T],
+) {
+    let c = g.channels;
+    let mut sum = [[T::zero(); N]; K];
+    // The output positions where all of the taps lie in the image: the gradient is read once.
+    let (first, last) = (g.x.valid(kx), g.x.valid(kx + K - 1));
+    let common = first.start.max(last.start)..first.end.min(last.end);
+    for ox in common.clone() {
+        let a = &grad[ox * c + lane..][..N];
+        let from = g.x.source(ox, kx) * c + lane;
+        for k in 0..K {
+            let b = &x[from + k * g.x.dilation * c..][..N];
+            for l in 0..N {
+                sum[k][l] = a[l].mul_add(b[l], sum[k][l]);
+            }
+        }
+    }
+    for k in 0..K {
+        for ox in g.x.valid(kx + k).filter(|ox| !common.contains(ox)) {
+            let a = &grad[ox * c + lane..][..N];
+            let b = &x[g.x.source(ox, kx + k) * c + lane..][..N];
+            for l in 0..N {
+                sum[k][l] = a[l].mul_add(b[l], sum[k][l]);
+            }
+        }
+        let total = &mut sums[(kx + k) * c + lane..][..N];
+        for l in 0..N {
+            total[l] += sum[k][l];
+        }
     }
 }
 

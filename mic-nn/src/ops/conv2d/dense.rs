@@ -245,7 +245,8 @@ pub(super) fn weight_gradient<T: Elem>(g: &Geometry, x: &[T], grad: &[T]) -> Vec
     let tiles = tiles(g);
     let largest = tiles.iter().map(Tile::len).max().unwrap_or(1);
     let fitting = g.cin.div_ceil((BUFFER / (g.taps() * largest)).max(1));
-    let wanted = (TASKS / g.groups).min(depth / 64);
+    // At least this many columns, for the sake of the matrix product.
+    let wanted = (TASKS / g.groups).min(depth / 192);
     let parts = split(
         g.cin,
         if g.pointwise() {

@@ -131,7 +131,14 @@ fn channel_sums<T: Elem>(data: &[T], channels: usize, pixels: usize) -> Vec<T> {
             let planes = data.chunks_exact(pixels).skip(channel).step_by(channels);
             vectorized(
                 #[inline(always)]
-                || T::of(planes.map(sum).sum()),
+                || {
+                    // A plain loop: an iterator's `sum` would not be compiled for wide vectors.
+                    let mut total = 0f64;
+                    for plane in planes {
+                        total += sum(plane);
+                    }
+                    T::of(total)
+                },
             )
         })
         .collect()

@@ -22,12 +22,78 @@ pub(super) fn forward<T: Elem>(g: &Geometry, x: &[T], weight: &[T], bias: Option
             let start = bias.map_or(T::zero(), |b| b[channel]);
             vectorized(
                 #[inline(always)]
-                || plane_forward(g, x, w, start, out),
+                || {
+                    if g.y.stride == 1 && g.x.stride == 1 {
+                        plane_dense(g, x, w, start, out)
+                    } else {
+                        plane_forward(g, x, w, start, out)
+                    }
+                },
             );
         });
     output
 }
 
+/// Output pixels that are kept in registers.
+const LANES: usize = 64;
+
+/// A plane with stride 1. The input is copied into a frame of zeros, so that every tap of every
+/// output pixel can be read without looking where it falls.
+#[inline(always)]
+fn plane_dense<T: Elem>(g: &Geometry, x: &[T], weight: &[T], start: T, out: &mut [T]) {
+    let width = g.x.input + 2 * g.x.padding;
+    let mut frame = vec![T::zero(); (g.y.input + 2 * g.y.padding) * width];
+    let inside = frame.chunks_exact_mut(width).skip(g.y.padding);
+    for (frame, x) in inside.zip(x.chunks_exact(g.x.input)) {
+        frame[g.x.padding..g.x.padding + g.x.input].copy_from_slice(x);
+    }
+    let mut taps = vec![(0, T::zero()); g.taps()];
+    for (k, (tap, w)) in taps.iter_mut().zip(weight).enumerate() {
+        let (ky, kx) = (k / g.x.kernel, k % g.x.kernel);
+        *tap = (ky * g.y.dilation * width + kx * g.x.dilation, *w);
+    }
+    for (oy, out) in out.chunks_exact_mut(g.x.output).enumerate() {
+        let frame = &frame[oy * width..];
+        let mut ox = 0;
+        while ox + LANES <= out.len() {
+            pixels::<T, LANES>(frame, &taps, start, ox, out);
+            ox += LANES;
+        }
+        while ox + 16 <= out.len() {
+            pixels::<T, 16>(frame, &taps, start, ox, out);
+            ox += 16;
+        }
+        while ox + 4 <= out.len() {
+            pixels::<T, 4>(frame, &taps, start, ox, out);
+            ox += 4;
+        }
+        while ox < out.len() {
+            pixels::<T, 1>(frame, &taps, start, ox, out);
+            ox += 1;
+        }
+    }
+}
+
+/// `N` neighbouring output pixels.
+#[inline(always)]
+fn pixels<T: Elem, const N: usize>(
+    frame: &[T],
+    taps: &[(usize, T)],
+    start: T,
+    ox: usize,
+    out: &mut [T],
+) {
+    let mut sum = [start; N];
+    for &(from, w) in taps {
+        let x = &frame[from + ox..][..N];
+        for l in 0..N {
+            sum[l] = x[l].mul_add(w, sum[l]);
+        }
+    }
+    out[ox..ox + N].copy_from_slice(&sum);
+}
+
+/// A plane with any stride.
 #[inline(always)]
 fn plane_forward<T: Elem>(g: &Geometry, x: &[T], weight: &[T], start: T, out: &mut [T]) {
     out.fill(start);
@@ -45,14 +111,8 @@ fn plane_forward<T: Elem>(g: &Geometry, x: &[T], weight: &[T], start: T, out: &m
                 }
                 let x = &x[g.x.source(valid.start, kx)..];
                 let w = w[kx];
-                if g.x.stride == 1 {
-                    for (o, x) in out[valid].iter_mut().zip(x) {
-                        *o = w.mul_add(*x, *o);
-                    }
-                } else {
-                    for (o, x) in out[valid].iter_mut().zip(x.iter().step_by(g.x.stride)) {
-                        *o = w.mul_add(*x, *o);
-                    }
+                for (o, x) in out[valid].iter_mut().zip(x.iter().step_by(g.x.stride)) {
+                    *o = w.mul_add(*x, *o);
                 }
             }
         }
@@ -153,7 +213,6 @@ fn plane_weight<T: Elem>(g: &Geometry, x: &[T], grad: &[T], total: &mut [f64]) {
 /// The sum of products of `grad` with every `stride`-th element of `x`.
 #[inline(always)]
 fn row_product<T: Elem>(axis: &Axis, x: &[T], grad: &[T]) -> T {
-    const LANES: usize = 16;
     let mut sum = T::zero();
     if axis.stride != 1 {
         for (x, grad) in x.iter().step_by(axis.stride).zip(grad) {
@@ -161,16 +220,28 @@ fn row_product<T: Elem>(axis: &Axis, x: &[T], grad: &[T]) -> T {
         }
         return sum;
     }
+    // Several vectors at once, since each waits for its own previous sum.
     let mut lanes = [T::zero(); LANES];
     let x = &x[..grad.len()];
-    let (xs, gs) = (x.chunks_exact(LANES), grad.chunks_exact(LANES));
-    for (x, grad) in xs.remainder().iter().zip(gs.remainder()) {
-        sum = x.mul_add(*grad, sum);
-    }
-    for (x, grad) in xs.zip(gs) {
+    let mut i = 0;
+    while i + LANES <= grad.len() {
         for l in 0..LANES {
-            lanes[l] = x[l].mul_add(grad[l], lanes[l]);
+            lanes[l] = x[i + l].mul_add(grad[i + l], lanes[l]);
         }
+        i += LANES;
     }
-    sum + lanes.into_iter().sum()
+    while i + 16 <= grad.len() {
+        for l in 0..16 {
+            lanes[l] = x[i + l].mul_add(grad[i + l], lanes[l]);
+        }
+        i += 16;
+    }
+    while i < grad.len() {
+        sum = x[i].mul_add(grad[i], sum);
+        i += 1;
+    }
+    for lane in lanes {
+        sum += lane;
+    }
+    sum
 }
