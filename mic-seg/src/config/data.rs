@@ -76,8 +76,8 @@ pub struct FolderSource {
     pub image_suffix: String,
     /// What stands in the label file names instead.
     pub label_suffix: String,
-    /// From the ids in the files to train ids.
-    pub map: LabelMap,
+    /// From the ids in the files to train ids; `None`: the files hold train ids.
+    pub map: Option<LabelMap>,
 }
 
 impl SetConfig {
@@ -201,14 +201,17 @@ fn folder(key: &str, raw: &RawSet, classes: &Classes, labelled: bool) -> Result<
         labels: raw.labels.as_ref().map(|below| root.join(below)),
         image_suffix,
         label_suffix,
-        map: label_map(&at("label_map"), raw.label_map.as_ref(), classes)?,
+        map: raw
+            .label_map
+            .as_ref()
+            .map(|map| label_map(&at("label_map"), map, classes))
+            .transpose()?,
     })
 }
 
-fn label_map(key: &str, raw: Option<&RawLabelMap>, classes: &Classes) -> Result<LabelMap> {
+fn label_map(key: &str, raw: &RawLabelMap, classes: &Classes) -> Result<LabelMap> {
     let table = match raw {
-        None => return Ok(LabelMap::train_ids(classes.len())),
-        Some(RawLabelMap::Published(name)) => {
+        RawLabelMap::Published(name) => {
             let published = [
                 (
                     "cityscapes",
@@ -224,7 +227,7 @@ fn label_map(key: &str, raw: Option<&RawLabelMap>, classes: &Classes) -> Result<
             }
             return Ok(map);
         }
-        Some(RawLabelMap::Table(table)) => table,
+        RawLabelMap::Table(table) => table,
     };
     let mut pairs = Vec::new();
     let mut unlisted = Unlisted::Refuse;

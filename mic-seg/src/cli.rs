@@ -1,0 +1,97 @@
+//! The command line of `mic-seg`.
+
+mod eval;
+mod predict;
+mod run_folder;
+mod train;
+
+use std::error::Error as _;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{Error, Result};
+
+/// Train segmentation networks across a domain gap with Masked Image Consistency, measure them,
+/// and use them on images.
+///
+/// Exit codes: 0 done, 1 a run that failed, 2 wrong usage or configuration.
+#[derive(Debug, Parser)]
+#[command(name = "mic-seg", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+    };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    // Nothing is left to do if standard error is closed.
+    let _ = writeln!(std::io::stderr(), "error: {}", message(&error));
+    match error {
+        Error::Config(_) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// The error with those of its causes that it does not already tell.
+fn message(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Writes results, which are what standard output is for.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Error::Run(format!("cannot write to standard output: {error}")))
+}
+
+/// A note for people, on standard error.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let io = std::io::Error::other("disk on fire");
+        let data = mic_data::Error::Io {
+            path: "a.png".into(),
+            source: io,
+        };
+        assert_eq!(message(&data.into()), "cannot access a.png: disk on fire");
+    }
+}

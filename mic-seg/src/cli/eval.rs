@@ -1,0 +1,118 @@
+//! `mic-seg eval`.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::print;
+use super::run_folder::json;
+use crate::config::Config;
+use crate::evaluate::evaluate_each;
+use crate::inference::Predictor;
+use crate::metrics::Metrics;
+use crate::{Error, Result, sets};
+
+/// Measure a checkpoint on labelled images.
+///
+/// The images are those of data.test in the configuration that the checkpoint was trained with,
+/// or in another one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  mic-seg eval --checkpoint runs/scenes/checkpoint.safetensors
+  mic-seg eval --checkpoint runs/a/checkpoint.safetensors --set data.test.split=val --json a.json
+  mic-seg eval --checkpoint runs/a/checkpoint.safetensors --config other.toml")]
+pub(super) struct Args {
+    /// A checkpoint that `mic-seg train` wrote.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Another TOML file whose data.test counts; its classes must be those of the checkpoint.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Replace one value of the configuration; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Write the metrics to this file, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// No progress, only the result.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What `--json` writes.
+#[derive(Serialize)]
+struct Report<'a> {
+    checkpoint: &'a Path,
+    classes: &'a [String],
+    images: usize,
+    metrics: &'a Metrics,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let predictor = Predictor::load(&args.checkpoint)?;
+    let trained = predictor.config();
+    let config = match &args.config {
+        Some(file) => Config::from_file(file, &args.sets)?,
+        None => {
+            let name = format!("configuration in {}", args.checkpoint.display());
+            Config::from_toml_str(&trained.to_toml()?, &name, &args.sets)?
+        }
+    };
+    if config.classes.names() != trained.classes.names() {
+        return Err(Error::Config(format!(
+            "the checkpoint has the classes {}; the configuration has {}; evaluate on images with \
+             the checkpoint's classes",
+            trained.classes.names().join(", "),
+            config.classes.names().join(", ")
+        )));
+    }
+    let test = config.data.test.as_ref().ok_or_else(|| {
+        Error::Config("data.test is missing: name the images to evaluate on".into())
+    })?;
+    refuse_other_scale(
+        test.resize,
+        trained.data.test.as_ref().and_then(|t| t.resize),
+    )?;
+    let test = sets::labelled(test, &config.classes)?;
+    let bar = if args.quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(test.len() as u64)
+    };
+    let metrics = evaluate_each(
+        test.as_ref(),
+        &config.classes,
+        |image| predictor.predict(image),
+        |images| bar.set_position(images as u64),
+    );
+    bar.finish_and_clear();
+    let metrics = metrics?;
+    if let Some(path) = &args.json {
+        let report = Report {
+            checkpoint: &args.checkpoint,
+            classes: config.classes.names(),
+            images: test.len(),
+            metrics: &metrics,
+        };
+        std::fs::write(path, json(&report)?)
+            .map_err(|error| Error::Run(format!("cannot write {}: {error}", path.display())))?;
+    }
+    print(&metrics.table(config.classes.names()))
+}
+
+/// The predictor scales images as in training's evaluation; another wish would be ignored.
+fn refuse_other_scale(asked: Option<(u32, u32)>, trained: Option<(u32, u32)>) -> Result<()> {
+    if asked == trained {
+        return Ok(());
+    }
+    let told = |size: Option<(u32, u32)>| match size {
+        Some((width, height)) => format!("[{width}, {height}]"),
+        None => "absent".to_owned(),
+    };
+    Err(Error::Config(format!(
+        "data.test.resize = {}: expected that of the checkpoint's configuration, {}",
+        told(asked),
+        told(trained)
+    )))
+}
