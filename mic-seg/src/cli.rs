@@ -49,12 +49,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The error with those of its causes that it does not already tell.
+/// The error with those of its causes that it does not already tell, without the stack frames that
+/// candle appends to its messages under `RUST_BACKTRACE`.
 fn message(error: &Error) -> String {
-    let mut text = error.to_string();
+    let told = |error: &dyn std::error::Error| {
+        let text = error.to_string();
+        let end = text.find("\n   0: ").unwrap_or(text.len());
+        text[..end].trim_end().to_owned()
+    };
+    let mut text = told(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let reason = error.to_string();
+        let reason = told(error);
         if !text.contains(&reason) {
             text = format!("{text}: {reason}");
         }
@@ -93,5 +99,11 @@ mod tests {
             source: io,
         };
         assert_eq!(message(&data.into()), "cannot access a.png: disk on fire");
+    }
+
+    #[test]
+    fn stack_frames_are_left_out() {
+        let error = Error::Run("no such tensor\n   0: candle_core::bt\n   1: main\n".into());
+        assert_eq!(message(&error), "no such tensor");
     }
 }

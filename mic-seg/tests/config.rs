@@ -293,6 +293,8 @@ fn values_that_do_not_go_together_are_refused() {
     };
     let message = mit("model.mit.num_heads=[1, 3]");
     assert!(message.contains("num_heads = 3"), "{message}");
+    let message = mit("model.mit.stem=conv");
+    assert!(message.contains("multiple of 3"), "{message}");
     let message = mit("model.mit.num_heads=[1]");
     assert!(message.contains("same number of stages"), "{message}");
 }

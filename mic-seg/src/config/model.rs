@@ -120,12 +120,19 @@ impl CustomMit {
             let expected = format!("divisors of the stages' channels ({channels} is not)");
             return refuse("model.mit.num_heads", heads, expected);
         }
+        let stem = one_of("model.mit.stem", &raw.stem, &STEMS)?;
+        if stem == Stem::Conv && !raw.embed_dims[0].is_multiple_of(3) {
+            let expected = "a multiple of 3 for the first stage, as the conv stem's inner layer \
+                            has 2/3 of its channels";
+            let found = format!("{:?}", raw.embed_dims);
+            return refuse("model.mit.embed_dims", found, expected);
+        }
         Ok(Self {
             embed_dims: raw.embed_dims.clone(),
             depths: raw.depths.clone(),
             num_heads: raw.num_heads.clone(),
             sr_ratios: raw.sr_ratios.clone(),
-            stem: one_of("model.mit.stem", &raw.stem, &STEMS)?,
+            stem,
         })
     }
 }

@@ -1,0 +1,467 @@
+//! The program as users run it: what it writes, what it says, and its exit codes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use mic_data::files::{write_grey, write_rgb};
+use tempfile::TempDir;
+
+/// A run of seconds: a tiny network on images of 32 x 32 pixels.
+const TINY: &str = r#"
+[model]
+backbone = "custom"
+head_channels = 8
+dilations = [1, 2]
+[model.mit]
+embed_dims = [12, 16]
+depths = [1, 1]
+num_heads = [1, 2]
+sr_ratios = [2, 1]
+stem = "conv"
+[mask]
+mode = "separateaug"
+block = 8
+[optimizer]
+lr = 1e-3
+warmup = 0
+[train]
+iterations = 3
+eval_every = 2
+"#;
+
+/// [`TINY`] on the built-in scenes.
+fn scenes() -> String {
+    let set = |name: &str, domain: &str, split: &str| {
+        format!(
+            "[data.{name}]\nkind = \"scenes\"\ndomain = \"{domain}\"\nsplit = \"{split}\"\n\
+             count = 3\nsize = [32, 32]\n"
+        )
+    };
+    TINY.to_owned()
+        + &set("source", "source", "train")
+        + &set("target", "target", "train")
+        + &set("test", "target", "test")
+}
+
+/// [`TINY`] on the folder made by [`leaves`].
+const LEAVES: &str = r#"
+[data]
+classes = "custom"
+class_names = ["leaf", "fruit", "soil"]
+[data.source]
+kind = "folder"
+root = "leaves"
+images = "images"
+labels = "labels"
+image_suffix = ".png"
+label_suffix = "_mask.png"
+label_map = { 0 = "leaf", 100 = "fruit", 200 = "soil", 255 = "ignore" }
+[data.target]
+kind = "folder"
+root = "leaves/images"
+[data.test]
+kind = "folder"
+root = "leaves"
+images = "images"
+labels = "labels"
+label_suffix = "_mask.png"
+label_map = { 0 = "leaf", 100 = "fruit", 200 = "soil", 255 = "ignore" }
+"#;
+
+/// A folder of two labelled images at `leaves/` below `at`.
+fn leaves(at: &Path) {
+    for (index, name) in ["a", "b"].into_iter().enumerate() {
+        let root = at.join("leaves");
+        for inner in ["images", "labels"] {
+            fs::create_dir_all(root.join(inner)).unwrap();
+        }
+        let image = RgbImage::from_fn(32, 32, |x, y| Rgb([x as u8 * 8, y as u8 * 8, 90]));
+        let ids = [0, 100, 200, 255];
+        let label = GrayImage::from_fn(32, 32, |x, _| Luma([ids[(x as usize / 8 + index) % 4]]));
+        write_rgb(&root.join(format!("images/{name}.png")), &image).unwrap();
+        write_grey(&root.join(format!("labels/{name}_mask.png")), &label).unwrap();
+    }
+}
+
+/// A working folder with `run.toml`.
+fn folder(config: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("run.toml"), config).unwrap();
+    folder
+}
+
+fn mic_seg(at: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mic-seg"))
+        .args(args)
+        // What users may have set must not leak stack frames into messages.
+        .env("RUST_BACKTRACE", "1")
+        .current_dir(at)
+        .output()
+        .unwrap()
+}
+
+fn train(at: &Path, more: &[&str]) -> Output {
+    let mut args = vec!["train", "--config", "run.toml", "--out", "out"];
+    args.extend(more);
+    mic_seg(at, &args)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit code 0; standard output.
+#[track_caller]
+fn done(output: &Output) -> String {
+    let (code, stderr) = (output.status.code(), text(&output.stderr));
+    assert_eq!(code, Some(0), "{stderr}");
+    text(&output.stdout)
+}
+
+/// One `error: ...` message with these parts, and this exit code.
+#[track_caller]
+fn refused(output: &Output, code: i32, parts: &[&str]) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
+    assert!(stderr.contains("error: "), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    assert!(!stderr.contains("   0: "), "{stderr}");
+    assert_eq!(text(&output.stdout), "");
+    for part in parts {
+        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
+    }
+}
+
+fn files(at: &Path) -> Vec<String> {
+    let entries = fs::read_dir(at).unwrap();
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    let mut names: Vec<String> = entries.map(|entry| name(entry.unwrap())).collect();
+    names.sort();
+    names
+}
+
+/// A checkpoint of [`scenes`], trained once for all tests, and what its training said.
+fn trained() -> &'static (TempDir, PathBuf, Output) {
+    static RUN: OnceLock<(TempDir, PathBuf, Output)> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let at = folder(&scenes());
+        let output = train(at.path(), &["--log-every", "2"]);
+        let checkpoint = at.path().join("out/checkpoint.safetensors");
+        (at, checkpoint, output)
+    })
+}
+
+#[test]
+fn train_writes_a_whole_run_folder() {
+    let (at, _, output) = trained();
+    let table = done(output);
+    assert!(table.contains("road") && table.contains("mean"), "{table}");
+    let progress = text(&output.stderr);
+    for part in [
+        "step 2/3",
+        "step 3/3",
+        "steps/s",
+        "loss",
+        "evaluation at step 2",
+    ] {
+        assert!(progress.contains(part), "{part:?} is not in: {progress}");
+    }
+    let out = at.path().join("out");
+    let expected = [
+        "checkpoint.safetensors",
+        "config.toml",
+        "events.jsonl",
+        "metrics.json",
+    ];
+    assert_eq!(files(&out), expected);
+
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let events: Vec<_> = read("events.jsonl").lines().map(json).collect();
+    let steps: Vec<u64> = events.iter().map(|e| e["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 1, 2]);
+    for event in &events {
+        let scalars = event["scalars"].as_object().unwrap();
+        let losses = scalars.iter().filter(|(name, _)| name.contains("loss"));
+        assert!(losses.clone().count() >= 3, "{event}");
+        assert!(losses.clone().all(|(_, v)| v.is_f64()), "{event}");
+    }
+    let metrics = json(&read("metrics.json"));
+    assert_eq!(metrics["iterations"], 3);
+    assert_eq!(metrics["classes"].as_array().unwrap().len(), 19);
+    let evaluations = metrics["evaluations"].as_array().unwrap();
+    let steps: Vec<_> = evaluations.iter().map(|e| &e["step"]).collect();
+    assert_eq!(steps, [2, 3]);
+    let miou = metrics["test"]["miou"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&miou), "{miou}");
+    assert_eq!(metrics["test"], evaluations[1]["metrics"]);
+    // The saved configuration is whole: it needs no defaults and runs as it is.
+    let config = read("config.toml");
+    assert!(config.contains("pseudo_threshold = 0.968"), "{config}");
+}
+
+#[test]
+fn a_used_folder_is_refused_unless_overwritten() {
+    let at = folder(&scenes());
+    fs::create_dir(at.path().join("out")).unwrap();
+    fs::write(at.path().join("out/notes.txt"), "mine").unwrap();
+    refused(
+        &train(at.path(), &[]),
+        2,
+        &["out is not empty", "--overwrite"],
+    );
+    assert_eq!(files(&at.path().join("out")), ["notes.txt"]);
+    let sets = [
+        "--overwrite",
+        "-q",
+        "--set",
+        "train.iterations=1",
+        "--set",
+        "data.test=",
+    ];
+    let output = train(at.path(), &sets);
+    assert_eq!(done(&output), "");
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(files(&at.path().join("out")).len(), 5);
+}
+
+#[test]
+fn an_unwritable_folder_is_refused_before_training() {
+    let at = folder(&scenes());
+    fs::write(at.path().join("file"), "").unwrap();
+    for out in ["file", "file/run"] {
+        let args = ["train", "--config", "run.toml", "--out", out];
+        let parts = ["cannot write run folder", out, "--out"];
+        refused(&mic_seg(at.path(), &args), 2, &parts);
+    }
+}
+
+#[test]
+fn wrong_configurations_are_refused_and_leave_nothing() {
+    let at = folder(&scenes());
+    for (set, parts) in [
+        ("mask.blok=4", &["unknown key mask.blok", "mask.block"][..]),
+        ("mask.ratio=1.5", &["mask.ratio = 1.5", "from 0 to 1"]),
+        ("mask.block=33", &["mask.block = 33", "32 x 32"]),
+        ("train.batch=two", &["train.batch"]),
+        ("nonsense", &["key=value"]),
+    ] {
+        refused(&train(at.path(), &["--set", set]), 2, parts);
+        assert_eq!(files(at.path()), ["run.toml"], "{set}");
+    }
+    let missing = ["train", "--config", "none.toml", "--out", "out"];
+    refused(&mic_seg(at.path(), &missing), 2, &["none.toml"]);
+}
+
+#[test]
+fn usage_errors_have_exit_code_2_and_help_has_examples() {
+    let at = folder("");
+    for args in [
+        &["train"][..],
+        &["fly"],
+        &["predict", "--checkpoint", "x", "--out", "y"],
+        &[
+            "predict",
+            "--checkpoint",
+            "x",
+            "--out",
+            "y",
+            "--opacity",
+            "2",
+            "z",
+        ],
+    ] {
+        assert_eq!(mic_seg(at.path(), args).status.code(), Some(2), "{args:?}");
+    }
+    for command in ["train", "eval", "predict"] {
+        let help = done(&mic_seg(at.path(), &[command, "--help"]));
+        assert!(help.contains("Examples:"), "{help}");
+    }
+}
+
+#[test]
+fn folders_of_ones_own_classes_can_be_trained_on() {
+    let at = folder(&(TINY.to_owned() + LEAVES));
+    leaves(at.path());
+    let table = done(&train(at.path(), &["--set", "train.iterations=1"]));
+    for class in ["leaf", "fruit", "soil"] {
+        assert!(table.contains(class), "{table}");
+    }
+}
+
+#[test]
+fn unusable_data_is_refused_by_name() {
+    let config = TINY.to_owned() + LEAVES;
+    let at = folder(&config);
+    let images = at.path().join("leaves/images");
+    let missing = ["data.source", "leaves/labels"];
+    refused(&train(at.path(), &[]), 2, &missing);
+
+    leaves(at.path());
+    let suffix = ["--set", "data.target.image_suffix=.tif"];
+    refused(&train(at.path(), &suffix), 2, &["data.target", ".tif"]);
+
+    fs::create_dir(at.path().join("empty")).unwrap();
+    let empty = ["--set", "data.target.root=empty"];
+    refused(&train(at.path(), &empty), 2, &["data.target", "empty"]);
+
+    let one = ["--set", "data.class_names=[\"leaf\"]"];
+    refused(
+        &train(at.path(), &one),
+        2,
+        &["data.class_names", "1 classes"],
+    );
+    let none = ["--set", "data.class_names=[]"];
+    refused(
+        &train(at.path(), &none),
+        2,
+        &["data.class_names", "0 classes"],
+    );
+
+    let unmapped = ["--set", "data.source.label_map.200="];
+    let parts = ["_mask.png", "id 200", "data.source.label_map"];
+    refused(&train(at.path(), &unmapped), 1, &parts);
+    // A failed run must not look like a finished one.
+    assert!(!at.path().join("out/metrics.json").exists());
+    assert!(!at.path().join("out/checkpoint.safetensors").exists());
+
+    for name in ["a.png", "b.png"] {
+        write_rgb(&images.join(name), &RgbImage::new(40, 32)).unwrap();
+    }
+    let parts = ["40 x 32", "32 x 32", "_mask.png"];
+    refused(&train(at.path(), &["--overwrite"]), 1, &parts);
+
+    fs::remove_file(at.path().join("leaves/labels/b_mask.png")).unwrap();
+    let parts = ["data.source", "b.png", "b_mask.png"];
+    refused(&train(at.path(), &["--overwrite"]), 2, &parts);
+}
+
+#[test]
+fn blocks_larger_than_images_from_files_are_refused() {
+    let at = folder(&(TINY.to_owned() + LEAVES));
+    leaves(at.path());
+    let output = train(at.path(), &["--set", "mask.block=80"]);
+    let stderr = text(&output.stderr);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{stderr}");
+    assert!(
+        stderr.contains("block") && stderr.contains("80"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn eval_repeats_the_last_evaluation_of_training() {
+    let (at, checkpoint, output) = trained();
+    let checkpoint = checkpoint.to_str().unwrap();
+    let json = at.path().join("eval.json");
+    let path = json.to_str().unwrap();
+    let args = ["eval", "--checkpoint", checkpoint, "--json", path];
+    let table = done(&mic_seg(at.path(), &args));
+    assert_eq!(table, done(output));
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let metrics = read(&json);
+    let training = read(&at.path().join("out/metrics.json"));
+    assert_eq!(metrics["metrics"], training["test"]);
+    assert_eq!(metrics["images"], 3);
+
+    let args = [
+        "eval",
+        "--checkpoint",
+        checkpoint,
+        "--set",
+        "data.test.count=1",
+    ];
+    assert_ne!(done(&mic_seg(at.path(), &args)), table);
+}
+
+#[test]
+fn eval_refuses_what_it_cannot_measure() {
+    let (at, checkpoint, _) = trained();
+    let checkpoint = checkpoint.to_str().unwrap();
+    let eval = |more: &[&str]| {
+        let mut args = vec!["eval", "--checkpoint", checkpoint];
+        args.extend(more);
+        mic_seg(at.path(), &args)
+    };
+    refused(
+        &eval(&["--set", "data.test="]),
+        2,
+        &["data.test is missing"],
+    );
+    let here = folder(&(TINY.to_owned() + LEAVES));
+    let other = here.path().join("run.toml");
+    let other = ["--config", other.to_str().unwrap()];
+    refused(&eval(&other), 2, &["road", "leaf, fruit, soil"]);
+    let missing = ["eval", "--checkpoint", "none.safetensors"];
+    refused(&mic_seg(at.path(), &missing), 1, &["none.safetensors"]);
+    let text = at.path().join("run.toml");
+    let no_checkpoint = ["eval", "--checkpoint", text.to_str().unwrap()];
+    refused(&mic_seg(at.path(), &no_checkpoint), 1, &["run.toml"]);
+}
+
+#[test]
+fn predict_segments_images_of_any_size() {
+    let (_, checkpoint, _) = trained();
+    let checkpoint = checkpoint.to_str().unwrap();
+    let at = folder("");
+    fs::create_dir_all(at.path().join("in/deep")).unwrap();
+    let sizes = [("in/one.png", 50, 37), ("in/deep/two.png", 7, 90)];
+    for (name, width, height) in sizes {
+        let image = RgbImage::from_pixel(width, height, Rgb([90, 80, 70]));
+        write_rgb(&at.path().join(name), &image).unwrap();
+    }
+    let args = ["predict", "--checkpoint", checkpoint, "--out", "out", "in"];
+    let lines = done(&mic_seg(at.path(), &args));
+    assert_eq!(lines.lines().count(), 2);
+    for line in lines.lines() {
+        let told: serde_json::Value = serde_json::from_str(line).unwrap();
+        let shares = told["shares"].as_object().unwrap();
+        assert_eq!(shares.len(), 19);
+        let sum: f64 = shares.values().map(|share| share.as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{line}");
+    }
+    for (name, width, height) in sizes {
+        let stem = name
+            .strip_prefix("in/")
+            .unwrap()
+            .strip_suffix(".png")
+            .unwrap();
+        for kind in ["overlay", "id"] {
+            let path = at.path().join(format!("out/{stem}_{kind}.png"));
+            let image = mic_data::files::read_image(&path).unwrap();
+            assert_eq!(image.dimensions(), (width, height), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn predict_refuses_clashing_names_and_broken_images() {
+    let (_, checkpoint, _) = trained();
+    let checkpoint = checkpoint.to_str().unwrap();
+    let at = folder("");
+    for name in ["a/x.png", "b/x.png"] {
+        fs::create_dir_all(at.path().join(name).parent().unwrap()).unwrap();
+        write_rgb(&at.path().join(name), &RgbImage::new(32, 32)).unwrap();
+    }
+    fs::write(at.path().join("broken.png"), "no image").unwrap();
+    let predict = |inputs: &[&str]| {
+        let mut args = vec!["predict", "--checkpoint", checkpoint, "--out", "out"];
+        args.extend(inputs);
+        mic_seg(at.path(), &args)
+    };
+    refused(
+        &predict(&["a", "b"]),
+        2,
+        &["a/x.png", "b/x.png", "same name"],
+    );
+    assert!(!at.path().join("out").exists());
+    refused(&predict(&["none.png"]), 2, &["none.png"]);
+    refused(&predict(&["broken.png"]), 1, &["broken.png"]);
+}
