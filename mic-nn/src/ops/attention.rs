@@ -194,9 +194,9 @@ fn forward<T: Math>(q: &[T], kv: &[T], s: Sizes) -> (Vec<T>, Vec<T>) {
                             *p = (*p - largest).exp_fast();
                         }
                         let total = sum(
-                            scores.len(),
+                            [&*scores],
                             #[inline(always)]
-                            |i| scores[i],
+                            |[p]| p,
                         );
                         sums[row] = largest + total.ln();
                         scales[row] = T::one() / total;
@@ -303,9 +303,9 @@ fn backward<T: Math>(
                                 &gradient.data[row * s.channels..],
                             );
                             let dot = sum(
-                                s.depth,
+                                [&y[..s.depth], &g[..s.depth]],
                                 #[inline(always)]
-                                |i| y[i] * g[i],
+                                |[y, g]| y * g,
                             );
                             let log_sum = sums[row];
                             let p = &mut probabilities[row * s.keys..][..s.keys];

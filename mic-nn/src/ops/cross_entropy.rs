@@ -324,19 +324,21 @@ fn gradient<T: Math>(
                 let start = block.logit + class * block.stride;
                 // SAFETY: blocks of pixels are disjoint within each class's plane.
                 let dz = unsafe { out.slice(start..start + block.count) };
-                let z = block.class(z, class);
-                for (p, d) in dz.iter_mut().enumerate() {
-                    let hit = if labels[p] == class as u32 {
+                let pixels = block
+                    .class(z, class)
+                    .iter()
+                    .zip(sums)
+                    .zip(labels)
+                    .zip(&scales);
+                for (d, (((&z, &sum), &label), &scale)) in dz.iter_mut().zip(pixels) {
+                    let hit = if label == class as u32 {
                         T::one()
                     } else {
                         T::zero()
                     };
-                    let value = ((z[p] - sums[p]).exp_fast() - hit) * scales[p];
-                    *d = if factors[p] == T::zero() {
-                        T::zero()
-                    } else {
-                        value
-                    };
+                    let value = ((z - sum).exp_fast() - hit) * scale;
+                    // Exactly 0 where the pixel is ignored, also for logits that are not finite.
+                    *d = if scale == T::zero() { T::zero() } else { value };
                 }
             }
         },

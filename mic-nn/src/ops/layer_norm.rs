@@ -40,14 +40,14 @@ pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result
 fn moments<T: Math>(x: &[T], eps: T) -> (T, T) {
     let n = T::of(x.len() as f64);
     let mean = sum(
-        x.len(),
+        [x],
         #[inline(always)]
-        |i| x[i],
+        |[x]| x,
     ) / n;
     let variance = sum(
-        x.len(),
+        [x],
         #[inline(always)]
-        |i| (x[i] - mean) * (x[i] - mean),
+        |[x]| (x - mean) * (x - mean),
     ) / n;
     (mean, T::one() / (variance + eps).sqrt())
 }
@@ -77,8 +77,10 @@ fn layer_norm_cpu<T: Math>(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) 
                         for ((out, x), saved) in rows.zip(statistics) {
                             let (mean, rstd) = moments(x, eps);
                             *saved = (mean, rstd);
-                            for i in 0..c {
-                                out[i] = (x[i] - mean) * rstd * gamma[i] + beta[i];
+                            let parameters = gamma.iter().zip(beta);
+                            for ((o, &x), (&gamma, &beta)) in out.iter_mut().zip(x).zip(parameters)
+                            {
+                                *o = (x - mean) * rstd * gamma + beta;
                             }
                         }
                     },
@@ -132,28 +134,29 @@ fn backward<T: Math>(
                 for (row, ((x, g), &(mean, rstd))) in rows.enumerate() {
                     if parameters {
                         let (dgamma, dbeta) = partial.split_at_mut(c);
-                        let (dgamma, dbeta) = (&mut dgamma[..c], &mut dbeta[..c]);
-                        for i in 0..c {
-                            dgamma[i] += g[i] * (x[i] - mean) * rstd;
-                            dbeta[i] += g[i];
+                        let totals = dgamma.iter_mut().zip(dbeta);
+                        for ((dgamma, dbeta), (&x, &g)) in totals.zip(x.iter().zip(g)) {
+                            *dgamma += g * (x - mean) * rstd;
+                            *dbeta += g;
                         }
                     }
                     if input {
                         let a = sum(
-                            c,
+                            [g, gamma],
                             #[inline(always)]
-                            |i| g[i] * gamma[i],
+                            |[g, gamma]| g * gamma,
                         ) / n;
                         let b = sum(
-                            c,
+                            [g, gamma, x],
                             #[inline(always)]
-                            |i| g[i] * gamma[i] * (x[i] - mean),
+                            |[g, gamma, x]| g * gamma * (x - mean),
                         ) * rstd
                             * rstd
                             / n;
                         let dx = &mut dx[row * c..][..c];
-                        for i in 0..c {
-                            dx[i] = (g[i] * gamma[i] - a - (x[i] - mean) * b) * rstd;
+                        for ((d, &x), (&g, &gamma)) in dx.iter_mut().zip(x).zip(g.iter().zip(gamma))
+                        {
+                            *d = (g * gamma - a - (x - mean) * b) * rstd;
                         }
                     }
                 }

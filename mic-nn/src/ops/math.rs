@@ -29,13 +29,7 @@ const EXP: [f32; 5] = [
 
 /// `P(X > u) exp(u^2 / 2)` as a ratio of polynomials in `u`, 0 <= u <= 13.3, fitted for the least
 /// largest relative error (5e-9). All coefficients are positive, so nothing cancels.
-const TAIL_TOP: [f32; 5] = [
-    0.5,
-    0.435_684_53,
-    0.181_305_39,
-    0.039_983_7,
-    0.004_020_115_8,
-];
+const TAIL_TOP: [f32; 5] = [0.5, 0.435_684_53, 0.181_305_4, 0.039_983_7, 0.004_020_116];
 const TAIL_BOTTOM: [f32; 6] = [
     1.0,
     1.669_254,
@@ -103,34 +97,51 @@ impl Math for f64 {
     }
 }
 
-/// Independent partial sums, one a vector lane; their number is fixed, so results do not depend
+/// Independent partial results of the main loop; their number is fixed, so results do not depend
 /// on the processor.
 const LANES: usize = 32;
+/// Those of the shorter loop for what is left of a row, and for rows of few channels.
+const FEW: usize = 8;
 
-/// The sum of `f(i)` over `0..n`, in a fixed order.
+/// The sum of `f([a[i], b[i], ...])` over the elements of `K` slices of one length, in a fixed
+/// order.
 #[inline(always)]
-pub(crate) fn sum<T: Elem>(n: usize, f: impl Fn(usize) -> T) -> T {
-    let mut lanes = [T::zero(); LANES];
-    let whole = n / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        for (lane, total) in lanes.iter_mut().enumerate() {
-            *total += f(i + lane);
+pub(crate) fn sum<T: Elem, const K: usize>(slices: [&[T]; K], f: impl Fn([T; K]) -> T) -> T {
+    let n = slices.first().map_or(0, |s| s.len());
+    let mut few = [T::zero(); FEW];
+    let mut done = 0;
+    if n >= LANES {
+        let mut lanes = [T::zero(); LANES];
+        let chunks = slices.map(|s| s[..n].as_chunks::<LANES>().0);
+        for c in 0..n / LANES {
+            let chunk = chunks.map(|s| &s[c]);
+            for lane in 0..LANES {
+                lanes[lane] += f(chunk.map(|s| s[lane]));
+            }
         }
-        i += LANES;
-    }
-    for (lane, i) in (whole..n).enumerate() {
-        lanes[lane] += f(i);
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            let other = lanes[lane + width];
-            lanes[lane] += other;
+        for lane in 0..FEW {
+            few[lane] =
+                (lanes[lane] + lanes[lane + FEW]) + (lanes[lane + 2 * FEW] + lanes[lane + 3 * FEW]);
         }
-        width /= 2;
+        done = n / LANES * LANES;
     }
-    lanes[0]
+    let parts = slices.map(|s| s[done..n].as_chunks::<FEW>());
+    for c in 0..(n - done) / FEW {
+        let chunk = parts.map(|p| &p.0[c]);
+        for lane in 0..FEW {
+            few[lane] += f(chunk.map(|s| s[lane]));
+        }
+    }
+    let mut rest = T::zero();
+    for i in 0..(n - done) % FEW {
+        rest += f(parts.map(|p| p.1[i]));
+    }
+    ((few[0] + few[4]) + (few[1] + few[5])) + ((few[2] + few[6]) + (few[3] + few[7])) + rest
+}
+
+#[inline(always)]
+fn larger<T: Elem>(a: T, b: T) -> T {
+    if b > a { b } else { a }
 }
 
 /// The largest element, negative infinity for an empty slice. NaN elements are passed over.
@@ -141,17 +152,23 @@ pub(crate) fn max<T: Elem>(x: &[T]) -> T {
     let rest = chunks.remainder();
     for chunk in chunks {
         for (m, &v) in lanes.iter_mut().zip(chunk) {
-            *m = if v > *m { v } else { *m };
+            *m = larger(*m, v);
         }
     }
     for (m, &v) in lanes.iter_mut().zip(rest) {
-        *m = if v > *m { v } else { *m };
+        *m = larger(*m, v);
     }
-    let mut largest = lanes[0];
-    for &m in &lanes[1..] {
-        largest = if m > largest { m } else { largest };
+    let mut few = [T::neg_infinity(); FEW];
+    for (lane, m) in few.iter_mut().enumerate() {
+        *m = larger(
+            larger(lanes[lane], lanes[lane + FEW]),
+            larger(lanes[lane + 2 * FEW], lanes[lane + 3 * FEW]),
+        );
     }
-    largest
+    larger(
+        larger(larger(few[0], few[4]), larger(few[1], few[5])),
+        larger(larger(few[2], few[6]), larger(few[3], few[7])),
+    )
 }
 
 /// `total += part`, element by element.
@@ -208,9 +225,9 @@ mod tests {
 
     #[test]
     fn sums_and_maxima_cover_every_element() {
-        for n in [0usize, 1, 31, 32, 33, 1000] {
+        for n in [0usize, 1, 7, 8, 24, 31, 32, 33, 1000] {
             let x: Vec<f64> = (0..n).map(|i| (i as f64) - 3.0).collect();
-            assert_eq!(sum(n, |i| x[i]), x.iter().sum::<f64>());
+            assert_eq!(sum([&x], |[x]| x), x.iter().sum::<f64>());
             assert_eq!(max(&x), x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         }
     }

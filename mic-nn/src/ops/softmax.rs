@@ -129,10 +129,10 @@ fn forward_block<T: Math>(mut out: Strided<'_, T>, x: &[T], _: &[T]) {
                 }
             }
             for i in 0..size {
-                let x = &x[i * inner..][..count];
-                for (p, o) in out.row(i).iter_mut().enumerate() {
-                    *o = (x[p] - largest[p]).exp_fast();
-                    total[p] += *o;
+                let x = x[i * inner..][..count].iter().zip(&largest);
+                for ((o, t), (&x, &m)) in out.row(i).iter_mut().zip(&mut total).zip(x) {
+                    *o = (x - m).exp_fast();
+                    *t += *o;
                 }
             }
             for t in &mut total {
@@ -155,14 +155,15 @@ fn backward_block<T: Math>(mut dx: Strided<'_, T>, y: &[T], g: &[T]) {
             let mut dot = [T::zero(); BLOCK];
             for i in 0..size {
                 let (y, g) = (&y[i * inner..][..count], &g[i * inner..][..count]);
-                for (p, d) in dot[..count].iter_mut().enumerate() {
-                    *d += y[p] * g[p];
+                for (d, (&y, &g)) in dot.iter_mut().zip(y.iter().zip(g)) {
+                    *d += y * g;
                 }
             }
             for i in 0..size {
                 let (y, g) = (&y[i * inner..][..count], &g[i * inner..][..count]);
-                for (p, d) in dx.row(i).iter_mut().enumerate() {
-                    *d = y[p] * (g[p] - dot[p]);
+                let pixels = y.iter().zip(g).zip(&dot);
+                for (d, ((&y, &g), &dot)) in dx.row(i).iter_mut().zip(pixels) {
+                    *d = y * (g - dot);
                 }
             }
         },
@@ -180,9 +181,9 @@ fn forward_row<T: Math>(out: &mut [T], x: &[T], _: &[T], size: usize) {
                 }
                 let scale = T::one()
                     / sum(
-                        size,
+                        [&*out],
                         #[inline(always)]
-                        |i| out[i],
+                        |[p]| p,
                     );
                 for o in out {
                     *o *= scale;
@@ -202,12 +203,12 @@ fn backward_row<T: Math>(dx: &mut [T], y: &[T], g: &[T], size: usize) {
                 .zip(g.chunks_exact(size));
             for ((dx, y), g) in rows {
                 let dot = sum(
-                    size,
+                    [y, g],
                     #[inline(always)]
-                    |i| y[i] * g[i],
+                    |[y, g]| y * g,
                 );
-                for i in 0..size {
-                    dx[i] = y[i] * (g[i] - dot);
+                for (d, (&y, &g)) in dx.iter_mut().zip(y.iter().zip(g)) {
+                    *d = y * (g - dot);
                 }
             }
         },

@@ -126,7 +126,7 @@ impl Grads {
     /// # Errors
     /// When a gradient cannot be read or `max` is not positive.
     pub fn clip_global_norm(&mut self, max: f64) -> Result<f64> {
-        if !(max > 0.0) {
+        if max.is_nan() || max <= 0.0 {
             candle_core::bail!("{OP}: the largest norm has to be positive, got {max}")
         }
         let norm = self.global_norm()?;
