@@ -19,8 +19,8 @@ pub fn resize_image(image: &RgbImage, width: u32, height: u32) -> RgbImage {
         return image.clone();
     }
     let (in_width, in_height) = (image.width() as usize, image.height() as usize);
-    let columns = taps(in_width, width as usize, Edge::Hold);
-    let lines = taps(in_height, height as usize, Edge::Repeat);
+    let columns = taps(in_width, width as usize);
+    let lines = taps(in_height, height as usize);
     let source = image.as_raw();
     let mut out = RgbImage::new(width, height);
     // Two lines stretched horizontally; neighbouring output lines share them.
@@ -64,33 +64,23 @@ pub fn resize_nearest(image: &GrayImage, width: u32, height: u32) -> GrayImage {
     out
 }
 
-/// The two source pixels of an output pixel and their weights, which add up to 2048.
+/// The two source pixels of an output pixel and their weights, which add up to 2048. At the border
+/// both are the border pixel.
 struct Tap {
     first: usize,
     second: usize,
     weights: [i32; 2],
 }
 
-/// At the border OpenCV sets the weight along a line to the border pixel alone, but takes the
-/// border line twice across lines, which rounds differently.
-#[derive(Clone, Copy, PartialEq)]
-enum Edge {
-    Hold,
-    Repeat,
-}
-
-fn taps(input: usize, output: usize, edge: Edge) -> Vec<Tap> {
+fn taps(input: usize, output: usize) -> Vec<Tap> {
     let step = 1.0 / (output as f64 / input as f64);
     let last = input as i64 - 1;
     (0..output)
         .map(|index| {
             let position = ((index as f64 + 0.5) * step - 0.5) as f32;
             let first = position.floor();
-            let mut fraction = position - first;
+            let fraction = position - first;
             let first = first as i64;
-            if edge == Edge::Hold && !(0..last).contains(&first) {
-                fraction = 0.0;
-            }
             let fixed = |weight: f32| (weight * 2048.0).round_ties_even() as i32;
             Tap {
                 first: first.clamp(0, last) as usize,
