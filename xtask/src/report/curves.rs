@@ -21,7 +21,7 @@ pub(super) struct Series {
 }
 
 /// Points of a smoothed line.
-const POINTS: usize = 120;
+const POINTS: usize = 60;
 
 /// mIoU (per cent) over the iterations, from the weights that all methods share.
 pub(super) fn miou(results: &Results) -> Vec<Series> {

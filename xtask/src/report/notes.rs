@@ -40,6 +40,7 @@ pub fn reading(results: &Results) -> Vec<String> {
          number alone."
             .into(),
     );
+    lines.extend(mask(results));
     let seeds = results.seeds.len();
     match critical_t(seeds.saturating_sub(1)) {
         Some(critical) => lines.push(format!(
@@ -55,6 +56,20 @@ pub fn reading(results: &Results) -> Vec<String> {
         )),
     }
     lines
+}
+
+/// The masks of MIC, of which there are several forms.
+fn mask(results: &Results) -> Option<String> {
+    let method = results.methods.iter().find(|method| method.key == "mic")?;
+    let mask = method.config.get("mask")?;
+    Some(format!(
+        "{}: mask.mode = {}, mask.block = {}, mask.ratio = {}; rows that name another form differ \
+         in that alone.",
+        method.label,
+        mask.get("mode")?,
+        mask.get("block")?,
+        mask.get("ratio")?
+    ))
 }
 
 #[cfg(test)]

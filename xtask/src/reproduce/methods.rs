@@ -59,8 +59,8 @@ pub fn all(benchmark: &Benchmark) -> Vec<Method> {
         ),
         method(
             "target-supervised",
-            "target-supervised",
-            "training on the labels of the target training images: a ceiling, no adaptation method",
+            "target-supervised (ceiling)",
+            "training on the labels of the target training images: no adaptation method",
             &["method.kind=supervised", "mask=", &ceiling],
         ),
         control(

@@ -16,8 +16,8 @@ use super::pictures::Pictures;
 use super::plan::{Plan, failure};
 use super::progress::Progress;
 use super::results::{
-    ClassEntry, Evaluation, Iterations, MethodRuns, Provenance, Results, Run, Scores, Timing,
-    compare,
+    ClassEntry, Comparison, Evaluation, Iterations, MethodRuns, Provenance, Results, Run, Scores,
+    Timing, compare,
 };
 use crate::failure::Failure;
 use crate::report;
@@ -162,7 +162,7 @@ fn teacher_accuracy(config: &Config, trained: &Trained) -> Result<Option<f64>> {
 }
 
 /// Every method against self-training, and masking against the same pass without a mask.
-fn comparisons(methods: &[MethodRuns]) -> Vec<super::results::Comparison> {
+fn comparisons(methods: &[MethodRuns]) -> Vec<Comparison> {
     let find = |key: &str| methods.iter().find(|method| method.key == key);
     let against = |key: &str| {
         let baseline = find(key).into_iter();
@@ -175,9 +175,12 @@ fn comparisons(methods: &[MethodRuns]) -> Vec<super::results::Comparison> {
     };
     let masked = against("ratio-0").filter(|(method, _)| method.key == "mic");
     let pairs = against("self-training").chain(masked);
-    pairs
+    let mut all: Vec<Comparison> = pairs
         .flat_map(|(method, baseline)| compare(method, baseline))
-        .collect()
+        .collect();
+    // One measure after the other is easier to read; the sort keeps the order of the methods.
+    all.sort_by_key(|comparison| comparison.measure as u8);
+    all
 }
 
 fn empty(plan: &Plan, provenance: Provenance) -> Result<Results, Failure> {
