@@ -239,6 +239,7 @@ fn parameter_gradients<T: Elem>(g: &Geometry, x: &[T], grad: &[T]) -> (Vec<T>, V
     let taps = g.y.kernel * g.x.kernel;
     let size = (taps + 1) * c;
     let rows = g.batch * g.y.output;
+    let links = (Links::of_outputs(&g.y), Links::of_outputs(&g.x));
     let per_set = rows.div_ceil(SETS);
     let sets = rows.div_ceil(per_set);
     // Fewer rows than tasks: blocks of channels are tasks, too.
@@ -258,8 +259,9 @@ fn parameter_gradients<T: Elem>(g: &Geometry, x: &[T], grad: &[T]) -> (Vec<T>, V
         vectorized(
             #[inline(always)]
             || {
+                let mut local = vec![T::zero(); (taps + 1) * lanes.len()];
                 for row in set * per_set..((set + 1) * per_set).min(rows) {
-                    parameter_row(g, x, grad, row, lanes.clone(), sums);
+                    parameter_row(g, &links, x, grad, row, lanes.clone(), &mut local, sums);
                 }
             },
         );
@@ -280,106 +282,44 @@ fn parameter_gradients<T: Elem>(g: &Geometry, x: &[T], grad: &[T]) -> (Vec<T>, V
 }
 
 /// Adds one row's part of the gradients, channels `lanes`, to `sums` (taps + 1, C).
+///
+/// The row is summed in `local`, as short sums lose less than one long sum. Sums that stay in
+/// memory vectorise reliably and are in the L1 cache.
 #[inline(always)]
 fn parameter_row<T: Elem>(
     g: &Geometry,
+    links: &(Links, Links),
     x: &[T],
     grad: &[T],
     row: usize,
     lanes: std::ops::Range<usize>,
+    local: &mut [T],
     sums: &mut [T],
 ) {
-    let mut lane = lanes.start;
-    while lane + 32 <= lanes.end {
-        parameter_lanes::<T, 32>(g, x, grad, row, lane, sums);
-        lane += 32;
-    }
-    while lane + 8 <= lanes.end {
-        parameter_lanes::<T, 8>(g, x, grad, row, lane, sums);
-        lane += 8;
-    }
-    while lane < lanes.end {
-        parameter_lanes::<T, 1>(g, x, grad, row, lane, sums);
-        lane += 1;
-    }
-}
-
-#[inline(always)]
-fn parameter_lanes<T: Elem, const N: usize>(
-    g: &Geometry,
-    x: &[T],
-    grad: &[T],
-    row: usize,
-    lane: usize,
-    sums: &mut [T],
-) {
-    let c = g.channels;
+    let (c, count) = (g.channels, lanes.len());
     let (image, oy) = (row / g.y.output, row % g.y.output);
     let grad = &grad[row * g.x.output * c..][..g.x.output * c];
-    for ky in (0..g.y.kernel).filter(|&ky| g.y.valid(ky).contains(&oy)) {
-        let start = (image * g.y.input + g.y.source(oy, ky)) * g.x.input * c;
-        let x = &x[start..start + g.x.input * c];
-        let sums = &mut sums[ky * g.x.kernel * c..][..g.x.kernel * c];
-        let mut kx = 0;
-        while kx + 3 <= g.x.kernel {
-            tap_products::<T, N, 3>(g, x, grad, kx, lane, sums);
-            kx += 3;
-        }
-        while kx < g.x.kernel {
-            tap_products::<T, N, 1>(g, x, grad, kx, lane, sums);
-            kx += 1;
-        }
-    }
-    let mut sum = [T::zero(); N];
-    for grad in grad.chunks_exact(c) {
-        let grad = &grad[lane..][..N];
-        for l in 0..N {
-            sum[l] += grad[l];
-        }
-    }
-    let total = &mut sums[g.y.kernel * g.x.kernel * c + lane..][..N];
-    for l in 0..N {
-        total[l] += sum[l];
-    }
-}
-
-/// Adds to `sums` (kw, C) the products of one row of `grad` with one of `x`, for `K` neighbouring
-/// taps from `kx` on.
-#[inline(always)]
-fn tap_products<T: Elem, const N: usize, const K: usize>(
-    g: &Geometry,
-    x: &[T],
-    grad: &[T],
-    kx: usize,
-    lane: usize,
-    sums: &mut [T],
-) {
-    let c = g.channels;
-    let mut sum = [[T::zero(); N]; K];
-    // The output positions where all of the taps lie in the image: the gradient is read once.
-    let (first, last) = (g.x.valid(kx), g.x.valid(kx + K - 1));
-    let common = first.start.max(last.start)..first.end.min(last.end);
-    for ox in common.clone() {
-        let a = &grad[ox * c + lane..][..N];
-        let from = g.x.source(ox, kx) * c + lane;
-        for k in 0..K {
-            let b = &x[from + k * g.x.dilation * c..][..N];
-            for l in 0..N {
-                sum[k][l] = a[l].mul_add(b[l], sum[k][l]);
+    local.fill(T::zero());
+    for ox in 0..g.x.output {
+        let a = &grad[ox * c + lanes.start..][..count];
+        for &(iy, ky) in links.0.at(oy) {
+            let start = (image * g.y.input + iy) * g.x.input;
+            for &(ix, kx) in links.1.at(ox) {
+                let b = &x[(start + ix) * c + lanes.start..][..count];
+                let sum = &mut local[(ky * g.x.kernel + kx) * count..][..count];
+                for ((s, a), b) in sum.iter_mut().zip(a).zip(b) {
+                    *s = a.mul_add(*b, *s);
+                }
             }
         }
-    }
-    for k in 0..K {
-        for ox in g.x.valid(kx + k).filter(|ox| !common.contains(ox)) {
-            let a = &grad[ox * c + lane..][..N];
-            let b = &x[g.x.source(ox, kx + k) * c + lane..][..N];
-            for l in 0..N {
-                sum[k][l] = a[l].mul_add(b[l], sum[k][l]);
-            }
+        let sum = &mut local[g.y.kernel * g.x.kernel * count..][..count];
+        for (s, a) in sum.iter_mut().zip(a) {
+            *s += *a;
         }
-        let total = &mut sums[(kx + k) * c + lane..][..N];
-        for l in 0..N {
-            total[l] += sum[k][l];
+    }
+    for (sums, local) in sums.chunks_exact_mut(c).zip(local.chunks_exact(count)) {
+        for (s, l) in sums[lanes.clone()].iter_mut().zip(local) {
+            *s += *l;
         }
     }
 }

@@ -198,50 +198,33 @@ fn plane_weight<T: Elem>(g: &Geometry, x: &[T], grad: &[T], total: &mut [f64]) {
             if valid.is_empty() {
                 continue;
             }
-            let mut sum = 0f64;
+            let mut lanes = [T::zero(); LANES];
             for oy in g.y.valid(ky) {
                 let row = g.y.source(oy, ky) * g.x.input;
                 let x = &x[row + g.x.source(valid.start, kx)..row + g.x.input];
                 let grad = &grad[oy * g.x.output..][valid.clone()];
-                sum += row_product(&g.x, x, grad).to_f64();
+                row_products(&g.x, x, grad, &mut lanes);
             }
-            total[ky * g.x.kernel + kx] += sum;
+            // Each lane has summed a LANES-th of the plane.
+            for lane in lanes {
+                total[ky * g.x.kernel + kx] += lane.to_f64();
+            }
         }
     }
 }
 
-/// The sum of products of `grad` with every `stride`-th element of `x`.
+/// Adds to `lanes` the products of `grad` with every `stride`-th element of `x`.
 #[inline(always)]
-fn row_product<T: Elem>(axis: &Axis, x: &[T], grad: &[T]) -> T {
-    let mut sum = T::zero();
+fn row_products<T: Elem>(axis: &Axis, x: &[T], grad: &[T], lanes: &mut [T; LANES]) {
     if axis.stride != 1 {
-        for (x, grad) in x.iter().step_by(axis.stride).zip(grad) {
-            sum = x.mul_add(*grad, sum);
+        for (i, (x, grad)) in x.iter().step_by(axis.stride).zip(grad).enumerate() {
+            lanes[i % LANES] = x.mul_add(*grad, lanes[i % LANES]);
         }
-        return sum;
+        return;
     }
-    // Several vectors at once, since each waits for its own previous sum.
-    let mut lanes = [T::zero(); LANES];
-    let x = &x[..grad.len()];
-    let mut i = 0;
-    while i + LANES <= grad.len() {
-        for l in 0..LANES {
-            lanes[l] = x[i + l].mul_add(grad[i + l], lanes[l]);
+    for (x, grad) in x.chunks(LANES).zip(grad.chunks(LANES)) {
+        for ((lane, x), grad) in lanes.iter_mut().zip(x).zip(grad) {
+            *lane = x.mul_add(*grad, *lane);
         }
-        i += LANES;
     }
-    while i + 16 <= grad.len() {
-        for l in 0..16 {
-            lanes[l] = x[i + l].mul_add(grad[i + l], lanes[l]);
-        }
-        i += 16;
-    }
-    while i < grad.len() {
-        sum = x[i].mul_add(grad[i], sum);
-        i += 1;
-    }
-    for lane in lanes {
-        sum += lane;
-    }
-    sum
 }
