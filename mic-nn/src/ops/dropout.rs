@@ -206,9 +206,13 @@ mod tests {
         );
         let keep = [true, false, true];
         let channels = [true, false, true, true, false, true];
-        let error = max_relative_error(&[x.clone()], 36, |x| drop_path(&x[0], &keep, 0.3))?;
+        let error = max_relative_error(std::slice::from_ref(&x), 36, |x| {
+            drop_path(&x[0], &keep, 0.3)
+        })?;
         assert!(error < 1e-7);
-        let error = max_relative_error(&[x.clone()], 36, |x| dropout2d(&x[0], &channels, 0.1))?;
+        let error = max_relative_error(std::slice::from_ref(&x), 36, |x| {
+            dropout2d(&x[0], &channels, 0.1)
+        })?;
         assert!(error < 1e-7);
         let pair = [x, b];
         let f = |x: &[Tensor]| add_drop_path(&x[0], &x[1], &keep, 0.3);
