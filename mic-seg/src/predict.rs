@@ -62,6 +62,9 @@ pub fn plan(inputs: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
             )));
         }
     }
+    // A file may be named twice, or once more by its folder.
+    let mut known = HashSet::new();
+    images.retain(|(image, _): &(PathBuf, PathBuf)| known.insert(image.clone()));
     refuse_same_names(&images)?;
     let jobs: Vec<Job> = images
         .into_iter()
@@ -202,7 +205,8 @@ mod tests {
     fn folders_keep_their_shape_and_files_their_stem() {
         let images = folder(&["a/x.1.png", "b/x.1.JPG", "b/notes.txt"]);
         let single = images.path().join("b/notes.txt");
-        let jobs = plan(&[images.path().into(), single], Path::new("out")).unwrap();
+        let inputs = [images.path().into(), single.clone(), single];
+        let jobs = plan(&inputs, Path::new("out")).unwrap();
         let ids: Vec<&Path> = jobs.iter().map(|job| job.ids.as_path()).collect();
         let expected = ["out/a/x.1_id.png", "out/b/x.1_id.png", "out/notes_id.png"];
         assert_eq!(ids, expected.map(Path::new));

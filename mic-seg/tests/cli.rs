@@ -1,5 +1,7 @@
 //! The program as users run it: what it writes, what it says, and its exit codes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

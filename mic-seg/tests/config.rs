@@ -1,5 +1,7 @@
 //! What a configuration means, and what is refused.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
+
 use std::path::Path;
 
 use mic_seg::Error;

@@ -1,29 +1,17 @@
 //! The metrics against areas and ratios recorded from the reference implementation.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
+
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use candle_core::{Device, Tensor};
 use mic_seg::metrics::Confusion;
 
-/// The folder of the recorded files of this task.
-fn golden() -> PathBuf {
-    let folder = std::env::var_os("MIC_GOLDEN_DIR").map(PathBuf::from);
-    folder
-        .unwrap_or_else(|| {
-            PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/golden"))
-        })
-        .join("seg")
-}
-
 /// The tensors of `labels.safetensors` and the cases of `labels.json`.
 fn recorded() -> (HashMap<String, Tensor>, serde_json::Value) {
-    let folder = golden();
-    let tensors = candle_core::safetensors::load(folder.join("labels.safetensors"), &Device::Cpu)
-        .unwrap_or_else(|error| panic!("{}: {error}; set MIC_GOLDEN_DIR", folder.display()));
-    let text = std::fs::read_to_string(folder.join("labels.json"))
-        .unwrap_or_else(|error| panic!("{}: {error}; set MIC_GOLDEN_DIR", folder.display()));
-    (tensors, serde_json::from_str(&text).unwrap())
+    let bytes = golden::read("seg", "labels.safetensors");
+    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
+    (tensors, golden::json("seg", "labels.json"))
 }
 
 fn bytes(tensor: &Tensor) -> Vec<u8> {
