@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+#[path = "../../testdata/golden.rs"]
+mod golden;
+
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
