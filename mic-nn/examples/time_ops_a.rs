@@ -4,6 +4,8 @@
 //!
 //! `RAYON_NUM_THREADS=1 cargo run -p mic-nn --example time_ops_a [name]`
 
+#![allow(clippy::print_stdout)]
+
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
