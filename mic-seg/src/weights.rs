@@ -90,8 +90,21 @@ pub fn write(
     std::io::Write::write_all(&mut file, &bytes)
         .and_then(|()| file.as_file().sync_all())
         .map_err(|error| failed(error.to_string()))?;
+    share(file.as_file()).map_err(|error| failed(error.to_string()))?;
     file.persist(path)
         .map_err(|error| failed(error.error.to_string()))?;
+    Ok(())
+}
+
+/// Temporary files are private to their owner; results are not.
+#[cfg(unix)]
+fn share(file: &std::fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn share(_: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Colour jitter and blur against the recorded ones.
 
-use crate::golden::{Golden, numbers};
+use crate::golden::{Golden, values};
 use candle_core::{Device, Tensor};
 use mic_core::augment::{
     ColorJitter, GaussianBlur, JitterOp, Normalization, Sharing, Strong, StrongConfig,
@@ -8,7 +8,7 @@ use mic_core::augment::{
 };
 
 fn golden() -> Golden {
-    Golden::load("seg/strong_transform.safetensors")
+    Golden::open("seg", "strong_transform")
 }
 
 fn normalization(golden: &Golden) -> Normalization {
@@ -98,7 +98,7 @@ fn hsv_there_and_back() {
         })
     };
     // Hue counts as far as saturation and value make it visible, saturation as far as value does.
-    let atol = golden.atol("op.hsv") as f32;
+    let atol = golden.atol("op.hsv").unwrap() as f32;
     for (rgb, expected) in colours("input01").zip(colours("op.hsv")) {
         let [hue, saturation, value] = rgb_to_hsv(rgb);
         let turns = hue - expected[0] / std::f32::consts::TAU;
@@ -113,7 +113,7 @@ fn hsv_there_and_back() {
             "{rgb:?}: {errors:?}"
         );
     }
-    let atol = golden.atol("op.hsv_to_rgb") as f32;
+    let atol = golden.atol("op.hsv_to_rgb").unwrap() as f32;
     for ([hue, saturation, value], expected) in colours("op.hsv").zip(colours("op.hsv_to_rgb")) {
         let rgb = hsv_to_rgb([hue / std::f32::consts::TAU, saturation, value]);
         for (a, b) in rgb.iter().zip(expected) {
@@ -246,8 +246,8 @@ fn parameters_per_image_change_each_image_alone() {
             .apply(&images.narrow(0, index, 1).unwrap(), &norm)
             .unwrap();
         assert_eq!(
-            numbers(&alone),
-            numbers(&together.narrow(0, index, 1).unwrap())
+            values(&alone),
+            values(&together.narrow(0, index, 1).unwrap())
         );
     }
 }
@@ -267,7 +267,7 @@ fn sine_image() {
         order: [2, 0, 3, 1].map(|code| JitterOp::ALL[code]).to_vec(),
     };
     let check = |out: Tensor, mean: f64, magnitude: f64, elements: [(usize, f64); 5]| {
-        let values = numbers(&out);
+        let values = values(&out);
         let count = values.len() as f64;
         assert!((values.iter().sum::<f64>() / count - mean).abs() < 2e-6);
         assert!((values.iter().map(|x| x.abs()).sum::<f64>() / count - magnitude).abs() < 2e-6);

@@ -1,6 +1,6 @@
 //! The consistency loss: gradients against finite differences, weights, refusals.
 
-use crate::golden::numbers;
+use crate::golden::values;
 use candle_core::{DType, Device, Tensor, Var};
 use mic_core::{Confidence, PseudoLabelConfig, PseudoLabels, cross_entropy, masked_consistency};
 use rand::{Rng, SeedableRng};
@@ -15,15 +15,15 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
 }
 
 fn scalar(tensor: &Tensor) -> f64 {
-    numbers(tensor)[0]
+    values(tensor)[0]
 }
 
 /// Compares the gradient of `loss` with central differences at every element.
 fn check_gradient(logits: &Tensor, loss: impl Fn(&Tensor) -> Tensor) {
     let var = Var::from_tensor(logits).unwrap();
     let gradients = loss(&var).backward().unwrap();
-    let gradient = numbers(gradients.get(&var).unwrap());
-    let start = numbers(logits);
+    let gradient = values(gradients.get(&var).unwrap());
+    let start = values(logits);
     let step = 1e-5;
     for index in 0..start.len() {
         let at = |offset: f64| {
@@ -82,7 +82,7 @@ fn large_logits_stay_finite() {
     assert_eq!(scalar(&loss), 1000.0);
     let gradients = loss.backward().unwrap();
     assert_eq!(
-        numbers(gradients.get(&logits).unwrap()),
+        values(gradients.get(&logits).unwrap()),
         [0.0, 0.0, -0.5, 0.5]
     );
 }
@@ -96,8 +96,8 @@ fn confident_pixels_get_more_weight() {
         let pseudo = PseudoLabelConfig::new(confidence)
             .label(&teacher, None)
             .unwrap();
-        assert_eq!(numbers(&pseudo.label), [0.0, 0.0]);
-        (numbers(&pseudo.weight), f64::from(pseudo.confidence))
+        assert_eq!(values(&pseudo.label), [0.0, 0.0]);
+        (values(&pseudo.weight), f64::from(pseudo.confidence))
     };
     let (weight, mean) = weights(Confidence::MaxProbability);
     for (got, expected) in weight

@@ -3,6 +3,7 @@
 
 mod augment;
 mod consistency;
+#[path = "../../../testdata/golden.rs"]
 mod golden;
 mod mask;
 mod pseudo_label;

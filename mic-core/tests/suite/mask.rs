@@ -1,12 +1,12 @@
 //! Block masks against the recorded ones.
 
-use crate::golden::{Golden, numbers};
+use crate::golden::{Golden, values};
 use candle_core::Device;
 use mic_core::{BlockMask, BlockMaskConfig};
 
 #[test]
 fn masks_of_all_cases() {
-    let golden = Golden::load("seg/block_mask.safetensors");
+    let golden = Golden::open("seg", "block_mask");
     let cases = golden.config["cases"].as_array().unwrap();
     assert!(!cases.is_empty());
     for case in 0..cases.len() {
@@ -38,7 +38,7 @@ fn masks_of_all_cases() {
 
 #[test]
 fn a_masked_image() {
-    let golden = Golden::load("seg/block_mask.safetensors");
+    let golden = Golden::open("seg", "block_mask");
     let config: BlockMaskConfig = serde_json::from_value(golden.config["image"].clone()).unwrap();
     let images = golden.get("image.input");
     let (_, _, height, width) = images.dims4().unwrap();
@@ -68,5 +68,5 @@ fn a_masked_image() {
         .unwrap()
         .broadcast_as(images.dims())
         .unwrap();
-    assert_eq!(numbers(gradients.get(&var).unwrap()), numbers(&visible));
+    assert_eq!(values(gradients.get(&var).unwrap()), values(&visible));
 }

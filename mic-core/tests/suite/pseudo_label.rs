@@ -1,13 +1,13 @@
 //! Pseudo-labels and cross-entropy against the recorded ones.
 
-use crate::golden::{Golden, json, numbers};
+use crate::golden::{Golden, json, values};
 use candle_core::{DType, Var};
 use mic_core::{Confidence, PseudoLabelConfig, cross_entropy};
 
 #[test]
 fn labels_and_weights_of_all_cases() {
-    let golden = Golden::load("seg/labels.safetensors");
-    let cases = json("seg/labels.json")["pseudo"]
+    let golden = Golden::open("seg", "labels");
+    let cases = json("seg", "labels.json")["pseudo"]
         .as_array()
         .unwrap()
         .clone();
@@ -51,10 +51,10 @@ fn labels_and_weights_of_all_cases() {
 
 #[test]
 fn cross_entropy_and_its_gradient() {
-    let golden = Golden::load("seg/labels.safetensors");
+    let golden = Golden::open("seg", "labels");
     let logits = Var::from_tensor(golden.get("ce.logits")).unwrap();
     let labels = golden.get("ce.label").squeeze(1).unwrap();
-    assert!(numbers(&labels).contains(&255.0));
+    assert!(values(&labels).contains(&255.0));
     for (name, weight) in [
         ("noweight", None),
         ("weight", Some(golden.get("ce.weight"))),

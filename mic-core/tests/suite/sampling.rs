@@ -1,6 +1,6 @@
 //! What is drawn: the same for the same seed, and in the right proportions.
 
-use crate::golden::numbers;
+use crate::golden::values;
 use candle_core::Device;
 use mic_core::BlockMaskConfig;
 use mic_core::augment::{ColorJitterConfig, GaussianBlur, SIGMA_RANGE, Sharing, StrongConfig};
@@ -21,10 +21,7 @@ fn masks_repeat_per_seed_and_differ_per_image() {
     assert_eq!(draw(1), draw(1));
     assert_ne!(draw(1), draw(2));
     let mask = draw(1).mask(&Device::Cpu).unwrap();
-    assert_ne!(
-        numbers(&mask.get(0).unwrap()),
-        numbers(&mask.get(1).unwrap())
-    );
+    assert_ne!(values(&mask.get(0).unwrap()), values(&mask.get(1).unwrap()));
     let draws = draw(1).uniforms(&Device::Cpu).unwrap();
     let again = mic_core::BlockMask::from_uniforms(&draws, 0.7, 128, 96).unwrap();
     assert_eq!(again, draw(1));
@@ -39,7 +36,7 @@ fn the_visible_share_is_one_minus_the_ratio() {
             .unwrap()
             .mask(&Device::Cpu)
             .unwrap();
-        let share = numbers(&mask).iter().sum::<f64>() / mask.elem_count() as f64;
+        let share = values(&mask).iter().sum::<f64>() / mask.elem_count() as f64;
         // Five standard deviations of 40,000 draws.
         assert!((share - (1.0 - ratio)).abs() <= 5.0 * (ratio * (1.0 - ratio) / 4e4).sqrt());
     }

@@ -16,7 +16,7 @@ fn values(tensors: &HashMap<String, Tensor>, name: &str) -> Vec<f32> {
 
 #[test]
 fn momentum_follows_the_recorded_sequence() {
-    let recorded = crate::golden::json("seg/labels.json")["ema_alpha"].clone();
+    let recorded = crate::golden::json("seg", "labels.json")["ema_alpha"].clone();
     let alpha = recorded["alpha"].as_f64().unwrap();
     let first = recorded["first_iter"].as_u64().unwrap();
     let sequence = recorded["sequence"].as_array().unwrap();
@@ -83,15 +83,15 @@ fn every_layout_and_dtype_averages_alike() {
             let pairs = vec![("w".to_string(), ours.clone(), student.clone())];
             let mut teacher = EmaTeacher::over(pairs, 0.9).unwrap();
             teacher.update_with_momentum(7, 0.75).unwrap();
-            let expected: Vec<f64> = crate::golden::numbers(&student)
+            let expected: Vec<f64> = crate::golden::values(&student)
                 .into_iter()
                 .map(|x| 0.25 * x)
                 .collect();
-            assert_eq!(crate::golden::numbers(&ours), expected, "{dtype:?}");
+            assert_eq!(crate::golden::values(&ours), expected, "{dtype:?}");
             teacher.update(0).unwrap();
             assert_eq!(
-                crate::golden::numbers(&ours),
-                crate::golden::numbers(&student),
+                crate::golden::values(&ours),
+                crate::golden::values(&student),
                 "{dtype:?}"
             );
         }
@@ -115,7 +115,7 @@ fn a_model_over_the_teacher_sees_updates_and_records_no_graph() {
     let teacher = candle_nn::linear(2, 1, build).unwrap();
     let input = Tensor::new(&[[1f32, 2.0]], &Device::Cpu).unwrap();
     let predict =
-        |model: &candle_nn::Linear| crate::golden::numbers(&model.forward(&input).unwrap());
+        |model: &candle_nn::Linear| crate::golden::values(&model.forward(&input).unwrap());
     let before = predict(&student);
     assert_eq!(predict(&teacher), before);
     for (_, variable) in &variables {

@@ -8,7 +8,7 @@ use mic_core::{
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::golden::numbers;
+use crate::golden::values;
 
 struct Net(Conv2d, Conv2d);
 
@@ -90,7 +90,7 @@ fn gradients_reach_the_student_and_never_the_teacher() {
     let loss = masked_consistency(&setup.student.forward(&masked), &pseudo).unwrap();
     let gradients = loss.backward().unwrap();
     for (name, var) in setup.vars.data().lock().unwrap().iter() {
-        let gradient = numbers(
+        let gradient = values(
             gradients
                 .get(var)
                 .unwrap_or_else(|| panic!("{name} has none")),
@@ -122,8 +122,8 @@ fn the_student_sees_nothing_of_hidden_pixels() {
         .broadcast_mul(&(1.0 - &visible).unwrap())
         .unwrap();
     let other = (&setup.images + (noise * 3.0).unwrap()).unwrap();
-    assert_ne!(numbers(&other), numbers(&setup.images));
-    let predict = |images: &Tensor| numbers(&setup.student.forward(&mask.apply(images).unwrap()));
+    assert_ne!(values(&other), values(&setup.images));
+    let predict = |images: &Tensor| values(&setup.student.forward(&mask.apply(images).unwrap()));
     assert_eq!(predict(&other), predict(&setup.images));
 }
 
@@ -156,7 +156,7 @@ fn training_on_the_consistency_loss_alone_raises_the_agreement_with_the_teacher(
         let logits = setup.student.forward(&masked);
         let loss = masked_consistency(&logits, &pseudo).unwrap();
         optimizer.backward_step(&loss).unwrap();
-        losses.push(numbers(&loss)[0]);
+        losses.push(values(&loss)[0]);
     }
     assert!(losses[59] < 0.7 * losses[0], "{losses:?}");
     assert!(agreement() > start + 0.05, "{start} to {}", agreement());
@@ -169,11 +169,11 @@ fn a_batch_that_the_teacher_is_unsure_of_has_no_say() {
     assert_eq!(pseudo.confidence, 0.0);
     let logits = setup.student.forward(&setup.images);
     let loss = masked_consistency(&logits, &pseudo).unwrap();
-    assert_eq!(numbers(&loss), [0.0]);
+    assert_eq!(values(&loss), [0.0]);
     let gradients = loss.backward().unwrap();
     for var in setup.vars.all_vars() {
         assert!(
-            numbers(gradients.get(&var).unwrap())
+            values(gradients.get(&var).unwrap())
                 .iter()
                 .all(|&g| g == 0.0)
         );

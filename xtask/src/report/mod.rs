@@ -6,7 +6,7 @@ mod html;
 mod images;
 pub mod notes;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod svg;
 pub mod table;
 mod write;

@@ -11,7 +11,7 @@ use crate::reproduce::results::{
 };
 
 /// Three methods, the first without a teacher, and a class that is absent.
-pub(super) fn results(seeds: u64) -> Results {
+pub(crate) fn results(seeds: u64) -> Results {
     let classes = [
         ("road", [128, 64, 128]),
         ("traffic light", [250, 170, 30]),

@@ -115,6 +115,24 @@ fn short_name(name: &str) -> String {
 }
 
 impl Table {
+    /// Rows as columns: a table with more columns than rows is narrower this way.
+    pub fn transposed(&self) -> Self {
+        let column = |index: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(index).cloned());
+            cells.collect::<Vec<_>>()
+        };
+        let with_heading = |(index, heading): (usize, &String)| {
+            let mut row = vec![heading.clone()];
+            row.extend(column(index));
+            row
+        };
+        let mut lines = self.headings.iter().enumerate().map(with_heading);
+        Self {
+            headings: lines.next().unwrap_or_default(),
+            rows: lines.collect(),
+        }
+    }
+
     /// The table in columns of text, the first one aligned left, the others right.
     pub fn to_text(&self) -> String {
         let lines: Vec<&Vec<String>> = std::iter::once(&self.headings).chain(&self.rows).collect();
@@ -194,6 +212,15 @@ mod tests {
                 .iter()
                 .all(|row| row.len() == table.headings.len())
         );
+    }
+
+    #[test]
+    fn transposing_swaps_rows_and_columns() {
+        let table = scores(&sample::results(1));
+        let turned = table.transposed();
+        assert_eq!(turned.headings[1], table.rows[0][0]);
+        assert_eq!(turned.rows[2][1], table.rows[0][3]);
+        assert_eq!(turned.transposed(), table);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Reproductions: several methods trained from one start, compared in one table.
 
 pub mod benchmark;
+pub mod gate;
 pub mod methods;
 mod pictures;
 mod plan;

@@ -2,20 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../testdata/golden.rs"]
+mod golden;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use mic_data::label_map::{LabelMap, RawIds, RawLabel};
 use mic_data::{ClassStats, RareClassSampler, RcsConfig};
 use safetensors::SafeTensors;
 use serde::Deserialize;
-
-fn golden(name: &str) -> Vec<u8> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/golden");
-    let folder = std::env::var_os("MIC_GOLDEN_DIR").map_or(workspace, PathBuf::from);
-    let path = folder.join("seg").join(name);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("golden file {}: {error}", path.display()))
-}
 
 #[derive(Deserialize)]
 struct Recorded {
@@ -43,7 +38,7 @@ struct Sample {
 }
 
 fn recorded() -> Recorded {
-    serde_json::from_slice(&golden("labels.json")).expect("labels.json")
+    serde_json::from_slice(&golden::read("seg", "labels.json")).expect("labels.json")
 }
 
 #[test]
@@ -100,7 +95,7 @@ fn check_map(map: &LabelMap, ids: RawIds, expected: &[u8]) -> BTreeMap<usize, u6
         height: 1,
         ids,
     };
-    let mapped = map.apply(&raw, Path::new("golden")).unwrap();
+    let mapped = map.apply(&raw, std::path::Path::new("golden")).unwrap();
     assert_eq!(mapped.as_raw(), expected);
     let mut counts = BTreeMap::new();
     for id in expected.iter().filter(|id| **id != 255) {
@@ -111,7 +106,7 @@ fn check_map(map: &LabelMap, ids: RawIds, expected: &[u8]) -> BTreeMap<usize, u6
 
 #[test]
 fn label_maps_convert_like_the_reference() {
-    let file = golden("labels.safetensors");
+    let file = golden::read("seg", "labels.safetensors");
     let tensors = SafeTensors::deserialize(&file).unwrap();
     let bytes = |name: &str| tensors.tensor(name).unwrap().data().to_vec();
     let recorded = recorded();
