@@ -3,6 +3,8 @@
 //! The folder is `MIC_GOLDEN_DIR` when that is set, else the smaller set beside this file.
 //! Shapes, options and tolerances all come from the files.
 
+// A broken recording should stop the test at once.
+#![allow(clippy::unwrap_used)]
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::HashMap;

@@ -41,6 +41,15 @@ pub trait LabelledSet: Send + Sync {
     }
     /// Image `index`, the same at every call. Panics if `index` is not below [`Self::len`].
     fn get(&self, index: usize) -> Result<Labelled>;
+    /// The image of [`get`](Self::get) alone. Sets on disk leave the label file unread.
+    fn image(&self, index: usize) -> Result<Unlabelled> {
+        let Labelled { name, image, .. } = self.get(index)?;
+        Ok(Unlabelled {
+            name,
+            image,
+            valid: None,
+        })
+    }
 }
 
 /// A random-access set of images without labels.
@@ -65,12 +74,7 @@ impl<S: LabelledSet> UnlabelledSet for WithoutLabels<S> {
     }
 
     fn get(&self, index: usize) -> Result<Unlabelled> {
-        let Labelled { name, image, .. } = self.0.get(index)?;
-        Ok(Unlabelled {
-            name,
-            image,
-            valid: None,
-        })
+        self.0.image(index)
     }
 }
 
@@ -81,6 +85,10 @@ impl<S: LabelledSet + ?Sized> LabelledSet for Arc<S> {
 
     fn get(&self, index: usize) -> Result<Labelled> {
         (**self).get(index)
+    }
+
+    fn image(&self, index: usize) -> Result<Unlabelled> {
+        (**self).image(index)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use mic_data::datasets::{CamVid, Domain};
 use mic_data::files::{write_grey, write_rgb};
-use mic_data::{ClassStats, Classes, LabelledSet};
+use mic_data::{ClassStats, Classes, LabelledSet, UnlabelledSet, WithoutLabels};
 use tempfile::TempDir;
 
 /// Two frames of each sequence of a split, as in the release.
@@ -71,6 +71,9 @@ fn foreign_ids_missing_labels_and_other_frames_are_refused() {
     for part in ["0001TP_test030.png", "id 12", "x=7, y=0", "camvid"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
     }
+    // A target domain's labels are not even opened.
+    let target = WithoutLabels(set);
+    assert_eq!(target.get(1).unwrap().name, "0001TP_test030");
     std::fs::remove_file(&label).unwrap();
     let text = CamVid::open(dir.path(), Domain::Day)
         .unwrap_err()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use image::{GrayImage, RgbImage};
-use mic_data::transform::{Normalise, resize_image};
+use mic_data::transform::{Normalise, keep_ratio, resize_image};
 use mic_nn::forward::Forward;
 use mic_nn::ops;
 use mic_nn::params::Store;
@@ -84,18 +84,7 @@ impl Predictor {
                 "an image without pixels cannot be segmented".into(),
             ));
         }
-        let input = self.input_size(width, height);
-        let scaled;
-        let input_image = if input == (width, height) {
-            image
-        } else {
-            scaled = resize_image(image, input.0, input.1);
-            &scaled
-        };
-        let (w, h) = (input.0 as usize, input.1 as usize);
-        let mut planes = vec![0f32; 3 * w * h];
-        self.normalise.apply_into(input_image, input, &mut planes);
-        let tensor = Tensor::from_vec(planes, (1, 3, h, w), &Device::Cpu)?;
+        let tensor = input(&[image], self.resize, &self.normalise)?;
         let logits = self.net.encode_decode(&tensor, &Forward::eval())?;
         let size = (height as usize, width as usize);
         let logits = ops::resize_bilinear(&logits, size, false)?;
@@ -104,19 +93,60 @@ impl Predictor {
             .ok_or_else(|| Error::Run("the prediction has another size than the image".into()))
     }
 
-    fn input_size(&self, width: u32, height: u32) -> (u32, u32) {
-        let (width, height) = match self.resize {
-            Some(limit) => mic_data::transform::keep_ratio((width, height), limit),
-            None => (width, height),
-        };
-        let side = width.min(height);
-        if side >= SMALLEST_SIDE {
-            return (width, height);
-        }
-        let scale = f64::from(SMALLEST_SIDE) / f64::from(side.max(1));
-        let enlarged = |n: u32| ((f64::from(n) * scale).round() as u32).max(SMALLEST_SIDE);
-        (enlarged(width), enlarged(height))
+    /// The same network for images scaled to fit into `resize` (width, height), or not scaled.
+    pub fn with_resize(self, resize: Option<(u32, u32)>) -> Self {
+        Self { resize, ..self }
     }
+}
+
+/// Images of one size as a batch (B, 3, H, W), scaled as the network wants them.
+///
+/// # Errors
+/// Images that differ in size.
+pub(crate) fn input(
+    images: &[&RgbImage],
+    resize: Option<(u32, u32)>,
+    normalise: &Normalise,
+) -> Result<Tensor> {
+    let own = images.first().map_or((0, 0), |image| image.dimensions());
+    let size = input_size(own, resize);
+    let (w, h) = (size.0 as usize, size.1 as usize);
+    let mut planes = vec![0f32; images.len() * 3 * w * h];
+    for (image, out) in images
+        .iter()
+        .zip(planes.chunks_exact_mut((3 * w * h).max(1)))
+    {
+        if image.dimensions() != own {
+            return Err(Error::Run(format!(
+                "images of one batch differ in size: {own:?} and {:?}",
+                image.dimensions()
+            )));
+        }
+        if size == own {
+            normalise.apply_into(image, size, out);
+        } else {
+            normalise.apply_into(&resize_image(image, size.0, size.1), size, out);
+        }
+    }
+    Ok(Tensor::from_vec(
+        planes,
+        (images.len(), 3, h, w),
+        &Device::Cpu,
+    )?)
+}
+
+fn input_size(own: (u32, u32), resize: Option<(u32, u32)>) -> (u32, u32) {
+    let (width, height) = match resize {
+        Some(limit) => keep_ratio(own, limit),
+        None => own,
+    };
+    let side = width.min(height);
+    if side >= SMALLEST_SIDE {
+        return (width, height);
+    }
+    let scale = f64::from(SMALLEST_SIDE) / f64::from(side.max(1));
+    let enlarged = |n: u32| ((f64::from(n) * scale).round() as u32).max(SMALLEST_SIDE);
+    (enlarged(width), enlarged(height))
 }
 
 /// The first largest class of every pixel of (1, C, H, W).

@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // SAFETY: nothing has run before this line, so there is one thread.
+    unsafe { mic_nn::threads::stop_candle_spinning() };
     mic_seg::cli::main()
 }

@@ -8,14 +8,16 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use image::{GrayImage, RgbImage};
 use mic_data::rng::stream;
-use mic_data::{ClassStats, LabelledSet, OrderedLoader, UdaPipeline, UnlabelledSet};
+use mic_data::transform::keep_ratio;
+use mic_data::{ClassStats, LabelledSet, OrderedLoader, UdaPipeline, Unlabelled, UnlabelledSet};
 use mic_nn::forward::{Forward, RandomDrops};
 use mic_nn::models::mit::Mit;
+use mic_nn::ops;
 use mic_nn::params::Store;
 
-use crate::config::Config;
+use crate::config::{Config, Images, SetConfig};
 use crate::evaluate::evaluate;
-use crate::inference::{Predictor, argmax};
+use crate::inference::{Predictor, argmax, input};
 use crate::metrics::{Confusion, Metrics};
 use crate::model::SegmentorConfig;
 use crate::optimise::Optimisation;
@@ -43,13 +45,36 @@ impl Setup {
         let data = &config.data;
         let labelled = |set| sets::labelled(set, &config.classes);
         let target = data.target.as_ref();
-        Ok(Self {
+        let setup = Self {
             source: labelled(&data.source)?,
             target: target
                 .map(|set| sets::unlabelled(set, &config.classes))
                 .transpose()?,
             test: data.test.as_ref().map(labelled).transpose()?,
-        })
+        };
+        setup.check_mask(config)?;
+        Ok(setup)
+    }
+
+    /// Without a crop only the images tell whether a mask block fits; the first one stands for all.
+    fn check_mask(&self, config: &Config) -> Result<()> {
+        let (Some(mask), None) = (&config.mask, config.data.pipeline.crop) else {
+            return Ok(());
+        };
+        let check = |image: &Unlabelled, set: &SetConfig| {
+            let own = image.image.dimensions();
+            let size = set.resize.map_or(own, |limit| keep_ratio(own, limit));
+            mask.check_fits(size, &format!("{} in {}", image.name, set.key))
+        };
+        if mask.mode.images != Images::Target {
+            check(&self.source.image(0)?, &config.data.source)?;
+        }
+        if let (Some(set), Some(target)) = (&self.target, &config.data.target)
+            && mask.mode.images != Images::Source
+        {
+            check(&set.get(0)?, target)?;
+        }
+        Ok(())
     }
 
     /// The test images.
@@ -80,15 +105,13 @@ pub fn run(
     init: Option<&HashMap<String, Tensor>>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Trained> {
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("train".into())
-            .stack_size(STACK)
-            .spawn_scoped(scope, || run_here(config, setup, init, observer))
-            .map_err(|error| Error::Run(format!("cannot start the training thread: {error}")))?
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    // Inside a pool, parallel loops start without waking another thread first.
+    rayon::ThreadPoolBuilder::new()
+        .thread_name(|index| format!("train-{index}"))
+        .stack_size(STACK)
+        .build()
+        .map_err(|error| Error::Run(format!("cannot start the training threads: {error}")))?
+        .install(|| run_here(config, setup, init, observer))
 }
 
 fn run_here(
@@ -261,25 +284,13 @@ impl Trained {
             return Ok(None);
         };
         let (width, height) = first.dimensions();
-        let (w, h) = (width as usize, height as usize);
-        let mut planes = vec![0f32; images.len() * 3 * w * h];
-        for (image, out) in images
-            .iter()
-            .zip(planes.chunks_exact_mut((3 * w * h).max(1)))
-        {
-            if image.dimensions() != (width, height) {
-                return Err(Error::Run(format!(
-                    "images of one batch differ in size: {:?} and {:?}",
-                    (width, height),
-                    image.dimensions()
-                )));
-            }
-            let normalise = &self.config.data.pipeline.normalise;
-            normalise.apply_into(image, (width, height), out);
-        }
-        let batch = Tensor::from_vec(planes, (images.len(), 3, h, w), &Device::Cpu)?;
+        let data = &self.config.data;
+        let resize = data.target.as_ref().and_then(|set| set.resize);
+        let batch = input(images, resize, &data.pipeline.normalise)?;
         let mode = Forward::batch_statistics();
         let logits = teacher.net().encode_decode(&batch, &mode)?;
+        let size = (height as usize, width as usize);
+        let logits = ops::resize_bilinear(&logits, size, false)?;
         let label = |image| {
             let label = argmax(&logits.narrow(0, image, 1)?)?;
             GrayImage::from_raw(width, height, label)

@@ -347,13 +347,7 @@ fn blocks_larger_than_images_from_files_are_refused() {
     let at = folder(&(TINY.to_owned() + LEAVES));
     leaves(at.path());
     let output = train(at.path(), &["--set", "mask.block=80"]);
-    let stderr = text(&output.stderr);
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{stderr}");
-    assert!(
-        stderr.contains("block") && stderr.contains("80"),
-        "{stderr}"
-    );
-    assert!(!stderr.contains("panicked"), "{stderr}");
+    refused(&output, 2, &["mask.block = 80", "data.", "1/16"]);
 }
 
 #[test]

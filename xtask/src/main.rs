@@ -7,6 +7,8 @@ use clap::Parser;
 use xtask::cli::{Cli, run};
 
 fn main() -> ExitCode {
+    // SAFETY: nothing has run before this line, so there is one thread.
+    unsafe { mic_nn::threads::stop_candle_spinning() };
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::pair::{Pair, find_pairs};
 use crate::files::scan;
-use crate::sample::{Labelled, LabelledSet};
+use crate::sample::{Labelled, LabelledSet, Unlabelled};
 use crate::{Error, LabelMap, Result};
 
 /// A part of CamVid.
@@ -94,5 +94,9 @@ impl LabelledSet for CamVid {
 
     fn get(&self, index: usize) -> Result<Labelled> {
         self.frames[index].read(&self.map)
+    }
+
+    fn image(&self, index: usize) -> Result<Unlabelled> {
+        self.frames[index].read_image()
     }
 }

@@ -59,6 +59,10 @@ impl LabelledSet for Folder {
     fn get(&self, index: usize) -> Result<Labelled> {
         self.pairs[index].read(&self.map)
     }
+
+    fn image(&self, index: usize) -> Result<Unlabelled> {
+        self.pairs[index].read_image()
+    }
 }
 
 /// Images without labels: a target domain, or images to predict on.

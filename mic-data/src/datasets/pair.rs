@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::files::{read_pair, scan};
-use crate::{Error, LabelMap, Result, sample::Labelled};
+use crate::files::{read_image, read_pair, scan};
+use crate::{Error, LabelMap, Labelled, Result, Unlabelled};
 
 /// An image file and its label file.
 #[derive(Clone, Debug)]
@@ -16,6 +16,14 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn read(&self, map: &LabelMap) -> Result<Labelled> {
         read_pair(&self.name, &self.image, &self.label, map)
+    }
+
+    pub(crate) fn read_image(&self) -> Result<Unlabelled> {
+        Ok(Unlabelled {
+            name: self.name.clone(),
+            image: read_image(&self.image)?,
+            valid: None,
+        })
     }
 }
 

@@ -64,6 +64,10 @@ impl<S: LabelledSet> LabelledSet for Subset<S> {
     fn get(&self, index: usize) -> Result<Labelled> {
         self.set.get(self.inner(index))
     }
+
+    fn image(&self, index: usize) -> Result<Unlabelled> {
+        self.set.image(self.inner(index))
+    }
 }
 
 impl<S: UnlabelledSet> UnlabelledSet for Subset<S> {

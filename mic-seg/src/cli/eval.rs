@@ -70,11 +70,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let test = config.data.test.as_ref().ok_or_else(|| {
         Error::Config("data.test is missing: name the images to evaluate on".into())
     })?;
-    refuse_other_scale(
-        test.resize,
-        trained.data.test.as_ref().and_then(|t| t.resize),
-    )?;
+    let resize = test.resize;
     let test = sets::labelled(test, &config.classes)?;
+    let predictor = predictor.with_resize(resize);
     let bar = if args.quiet {
         ProgressBar::hidden()
     } else {
@@ -99,20 +97,4 @@ pub(super) fn run(args: &Args) -> Result<()> {
             .map_err(|error| Error::Run(format!("cannot write {}: {error}", path.display())))?;
     }
     print(&metrics.table(config.classes.names()))
-}
-
-/// The predictor scales images as in training's evaluation; another wish would be ignored.
-fn refuse_other_scale(asked: Option<(u32, u32)>, trained: Option<(u32, u32)>) -> Result<()> {
-    if asked == trained {
-        return Ok(());
-    }
-    let told = |size: Option<(u32, u32)>| match size {
-        Some((width, height)) => format!("[{width}, {height}]"),
-        None => "absent".to_owned(),
-    };
-    Err(Error::Config(format!(
-        "data.test.resize = {}: expected that of the checkpoint's configuration, {}",
-        told(asked),
-        told(trained)
-    )))
 }

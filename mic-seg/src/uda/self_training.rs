@@ -158,10 +158,9 @@ impl SelfTraining {
             scalars: BTreeMap::new(),
         };
         self.grads.clear();
-        for teacher in [&mut self.teacher, &mut self.mask_teacher] {
-            if let Some(teacher) = teacher {
-                teacher.follow(step)?;
-            }
+        let teachers = [&mut self.teacher, &mut self.mask_teacher];
+        for teacher in teachers.into_iter().flatten() {
+            teacher.follow(step)?;
         }
 
         // Supervised source loss, and the distance of its features to ImageNet's.

@@ -29,7 +29,7 @@ pub fn warmup() -> Method {
             "optimizer.lr=5e-3",
             "optimizer.warmup=100",
             "optimizer.final_ratio=0.2",
-            "train.iterations=1200",
+            "train.iterations=1000",
             "train.eval_every=0",
         ],
     )
