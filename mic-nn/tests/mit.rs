@@ -1,5 +1,7 @@
 //! MiT against the reference: recorded numbers, parameter counts, gradient flow.
 
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+
 #[path = "../../testdata/golden.rs"]
 mod golden;
 

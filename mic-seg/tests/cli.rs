@@ -347,7 +347,7 @@ fn blocks_larger_than_images_from_files_are_refused() {
     let at = folder(&(TINY.to_owned() + LEAVES));
     leaves(at.path());
     let output = train(at.path(), &["--set", "mask.block=80"]);
-    refused(&output, 2, &["mask.block = 80", "data.", "1/16"]);
+    refused(&output, 2, &["mask.block = 80", "data.source", "1024"]);
 }
 
 #[test]

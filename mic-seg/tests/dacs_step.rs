@@ -1,5 +1,7 @@
 //! Whole iterations of DACS with masked consistency against the recorded reference.
 
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+
 #[path = "../../testdata/golden.rs"]
 mod golden;
 

@@ -1,5 +1,7 @@
 //! The DAFormer head and the whole network: recorded numbers, gradient flow, fixtures.
 
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+
 #[path = "../../testdata/golden.rs"]
 mod golden;
 

@@ -1,5 +1,7 @@
 //! Class masks, downscaled labels and the feature distance against recorded numbers.
 
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+
 #[path = "../../testdata/golden.rs"]
 mod golden;
 
