@@ -125,3 +125,56 @@ pub fn read_metadata(path: &Path, key: &str) -> Result<String> {
     let value = header.metadata().as_ref().and_then(|m| m.get(key)).cloned();
     value.ok_or_else(|| failed(format!("its header has no entry {key:?}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<(String, Tensor)> {
+        let value = |v: f32| Tensor::new(&[v], &Device::Cpu).unwrap();
+        vec![
+            ("model.backbone.norm1.weight".into(), value(1.0)),
+            ("ema_model.backbone.norm1.weight".into(), value(2.0)),
+            ("imnet_model.backbone.norm1.weight".into(), value(3.0)),
+        ]
+    }
+
+    #[test]
+    fn the_student_is_read_back_and_other_models_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let metadata = HashMap::from([("config".to_string(), "seed = 1".to_string())]);
+        write(&path, &sample(), metadata).unwrap();
+        let read_back = read(&path).unwrap();
+        assert_eq!(read_back.len(), 1);
+        let weight = read_back["backbone.norm1.weight"].to_vec1::<f32>().unwrap();
+        assert_eq!(weight, [1.0]);
+        assert_eq!(read_metadata(&path, "config").unwrap(), "seed = 1");
+        let missing = read_metadata(&path, "epoch").unwrap_err().to_string();
+        assert!(missing.contains("epoch") && missing.contains("checkpoint.safetensors"));
+        // Nothing but the file itself is left in the folder.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn missing_foreign_and_truncated_files_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = folder.path().join("whole.safetensors");
+        write(&whole, &sample(), HashMap::new()).unwrap();
+        let bytes = std::fs::read(&whole).unwrap();
+        let contents = [
+            ("cut.safetensors", &bytes[..bytes.len() - 2]),
+            ("header.safetensors", &bytes[..20]),
+            ("text.safetensors", b"not a checkpoint".as_slice()),
+            ("text.pth", b"not a checkpoint".as_slice()),
+        ];
+        for (name, content) in contents {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            let message = read(&path).unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+        }
+        let message = read(&folder.path().join("none.pth")).unwrap_err();
+        assert!(message.to_string().contains("no such file"), "{message}");
+    }
+}
