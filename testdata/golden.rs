@@ -158,6 +158,32 @@ impl Golden {
         self.check_values(key, &[actual], self.atol(key).unwrap_or(0.0));
     }
 
+    /// Compares a gradient with the recorded one; returns whether it agrees at the recorded
+    /// tolerance.
+    ///
+    /// Where rounding puts an activation on the other side of a ReLU or of a maximum, the gradients
+    /// of that layer and of all below it are off by up to 1 % in relative L2 norm (the recording's
+    /// README), and the answer is `false`. More than that is a failure.
+    pub fn check_gradient(&self, key: &str, actual: &Tensor) -> bool {
+        const KINK: f64 = 1e-2;
+        let (expected, actual) = (values(self.get(key)), values(actual));
+        let atol = self.atol(key).unwrap_or(0.0);
+        assert_eq!(actual.len(), expected.len(), "{key}: number of elements");
+        let differences = actual.iter().zip(&expected).map(|(a, e)| a - e);
+        if differences.clone().all(|d| d.abs() <= atol) {
+            return true;
+        }
+        let norm = |sum: f64| sum.sqrt();
+        let off =
+            norm(differences.map(|d| d * d).sum()) / norm(expected.iter().map(|e| e * e).sum());
+        assert!(
+            off <= KINK,
+            "{}: {key} differs by {off:e} in relative L2 norm, allowed {KINK:e}",
+            self.path.display()
+        );
+        false
+    }
+
     fn check_values(&self, key: &str, actual: &[f64], atol: f64) {
         let expected = values(self.get(key));
         let mut worst = (0.0, 0);

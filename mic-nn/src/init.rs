@@ -75,6 +75,39 @@ impl Init {
     }
 }
 
+/// Values for the tensor `name` that any other program can compute from the name alone: networks
+/// are compared with other libraries without storing their weights.
+///
+/// Element `i` is uniform on [-1, 1): the top 53 bits of SplitMix64 at `fnv1a64(name) + (i + 1) * g`
+/// with `g = 0x9e3779b97f4a7c15`. It is scaled by its place: tensors of two or more dimensions by
+/// `sqrt(3 / fan_in)` with `fan_in = elements / dims[0]`; one-dimensional `weight`, `gamma` and
+/// `running_var` become `1 + value / 10`, everything else `value / 10`.
+pub fn from_name(name: &str, shape: &Shape) -> Vec<f32> {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let (offset, scale) = match *shape.dims() {
+        [] | [_] if ["weight", "gamma", "running_var"].contains(&last) => (1.0, 0.1),
+        [] | [_] => (0.0, 0.1),
+        [first, ..] => {
+            let fan_in = shape.elem_count() as f64 / first.max(1) as f64;
+            (0.0, (3.0 / fan_in.max(1.0)).sqrt())
+        }
+    };
+    (0..shape.elem_count() as u64)
+        .map(|i| {
+            let mut z = seed.wrapping_add((i + 1).wrapping_mul(STEP));
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+            let unit = (z >> 11) as f64 / (1u64 << 53) as f64;
+            (offset + scale * (2.0 * unit - 1.0)) as f32
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +133,21 @@ mod tests {
         let uniform = Init::torch_default(25).sample(&shape, &mut rng);
         assert!(uniform.iter().all(|x| x.abs() <= 0.2));
         assert!((std_of(&uniform) / (0.2 / 3f64.sqrt()) - 1.0).abs() < 0.03);
+    }
+
+    #[test]
+    fn values_from_names_are_those_of_the_recording_script() {
+        // Printed by testdata/record/fill.py.
+        let expected = [
+            0.09014996f32,
+            0.4903235,
+            -0.9541565,
+            0.47239566,
+            -0.26129964,
+            0.9285461,
+        ];
+        assert_eq!(from_name("conv1.weight", &Shape::from((2, 3))), expected);
+        let expected = [1.0723318f32, 0.9728003, 0.92765725];
+        assert_eq!(from_name("bn.running_var", &Shape::from(3)), expected);
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! The crate knows nothing of domain adaptation.
 
+pub mod files;
 pub mod forward;
 pub mod gradcheck;
 pub mod init;
@@ -11,5 +12,7 @@ pub mod models;
 pub mod ops;
 pub mod optim;
 pub mod params;
+pub mod recompute;
 pub mod schedule;
 pub mod threads;
+pub mod weights;

@@ -11,7 +11,9 @@ use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use parking_lot::Mutex;
 use rand::RngCore;
 
-use crate::init::Init;
+use crate::init::{Init, from_name};
+pub use crate::weights::LoadReport;
+use crate::weights::{self, Reshaped, Weights};
 
 /// A tensor of a layer that training updates but no gradient reaches, such as running statistics.
 #[derive(Clone, Debug)]
@@ -131,85 +133,90 @@ impl Store {
         inner.params.iter().map(|(_, v)| v.elem_count()).sum()
     }
 
-    /// Copies values by name into the parameters and buffers, in place. Tensors of another shape
-    /// are left out and reported; so is everything missing or unexpected.
-    pub fn load(&self, values: &HashMap<String, Tensor>) -> Result<LoadReport> {
+    /// Sets every floating-point parameter and buffer to
+    /// [`init::from_name`](crate::init::from_name) of its name.
+    ///
+    /// # Errors
+    /// When a value cannot be written.
+    pub fn fill_from_names(&self) -> Result<()> {
         let inner = self.0.lock();
-        let mut report = LoadReport::default();
-        let adapt =
-            |value: &Tensor, like: &Tensor| value.to_dtype(like.dtype())?.to_device(&inner.device);
+        let value = |name: &str, like: &Tensor| {
+            Tensor::from_vec(from_name(name, like.shape()), like.shape(), &inner.device)?
+                .to_dtype(like.dtype())
+        };
         for (name, var) in &inner.params {
-            match values.get(name) {
-                None => report.missing.push(name.clone()),
-                Some(v) if v.dims() != var.dims() => report.reshaped.push(format!(
-                    "{name}: the file has {:?}, the model {:?}",
-                    v.dims(),
-                    var.dims()
-                )),
-                Some(v) => {
-                    var.set(&adapt(v, var)?)?;
-                    report.matched += 1;
-                }
-            }
+            var.set(&value(name, var)?)?;
         }
         for (name, buffer) in &inner.buffers {
             let current = buffer.get();
-            match values.get(name) {
-                None => report.missing.push(name.clone()),
-                Some(v) if v.elem_count() != current.elem_count() => report.reshaped.push(format!(
-                    "{name}: the file has {:?}, the model {:?}",
-                    v.dims(),
-                    current.dims()
-                )),
-                Some(v) => {
-                    buffer.set(adapt(v, &current)?.reshape(current.shape())?.copy()?);
-                    report.matched += 1;
-                }
-            }
-        }
-        for name in values.keys() {
-            if !inner.index.contains_key(name) && !inner.buffer_index.contains_key(name) {
-                report.unexpected.push(name.clone());
-            }
-        }
-        report.unexpected.sort();
-        Ok(report)
-    }
-}
-
-/// What [`Store::load`] found.
-#[derive(Clone, Debug, Default)]
-pub struct LoadReport {
-    /// Number of tensors that were copied.
-    pub matched: usize,
-    /// Names that the model has and the file lacks.
-    pub missing: Vec<String>,
-    /// Names that the file has and the model lacks.
-    pub unexpected: Vec<String>,
-    /// Names with differing shapes, with both shapes.
-    pub reshaped: Vec<String>,
-}
-
-impl LoadReport {
-    /// Whether every tensor of the model was filled.
-    pub fn complete(&self) -> bool {
-        self.missing.is_empty() && self.reshaped.is_empty()
-    }
-}
-
-impl std::fmt::Display for LoadReport {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} tensors matched", self.matched)?;
-        for (what, names) in [
-            ("missing", &self.missing),
-            ("unexpected", &self.unexpected),
-            ("of another shape", &self.reshaped),
-        ] {
-            if let Some(first) = names.first() {
-                write!(f, "; {} {what} (first: {first})", names.len())?;
+            if current.dtype().is_float() {
+                buffer.set(value(name, &current)?);
             }
         }
         Ok(())
+    }
+
+    /// Copies values by name into the parameters and buffers, in place. Tensors of another shape
+    /// are left out and reported; so is everything missing or unexpected.
+    pub fn load(&self, values: &HashMap<String, Tensor>) -> Result<LoadReport> {
+        Ok(self.load_weights(&Weights::from(values.clone()))?)
+    }
+
+    /// Does the same from a file, tensor by tensor.
+    ///
+    /// # Errors
+    /// Names the file and the first tensor that cannot be read; tensors before it are loaded.
+    pub fn load_weights(&self, weights: &Weights) -> weights::Result<LoadReport> {
+        let inner = self.0.lock();
+        let index = weights.index();
+        let mut report = LoadReport::default();
+        // The value for `name`, if the file has it in this shape.
+        let mut take = |name: &str, like: &Tensor, same: fn(&[usize], &[usize]) -> bool| {
+            let Some(&i) = index.get(name) else {
+                if !name.ends_with("num_batches_tracked") {
+                    report.missing.push(name.to_owned());
+                }
+                return Ok(None);
+            };
+            let file = weights.shape_at(i);
+            if !same(&file, like.dims()) {
+                report.reshaped.push(Reshaped {
+                    name: name.to_owned(),
+                    file,
+                    model: like.dims().to_vec(),
+                });
+                return Ok(None);
+            }
+            report.matched += 1;
+            weights.tensor_at(i).map(Some)
+        };
+        let failed = |name: &str, error: candle_core::Error| weights.failure(name, error);
+        let adapt =
+            |value: &Tensor, like: &Tensor| value.to_dtype(like.dtype())?.to_device(&inner.device);
+        for (name, var) in &inner.params {
+            if let Some(value) = take(name, var, |file, model| file == model)? {
+                let set = adapt(&value, var).and_then(|value| var.set(&value));
+                set.map_err(|error| failed(name, error))?;
+            }
+        }
+        // Counters may be of shape [1] in one and scalars in the other.
+        let same = |file: &[usize], model: &[usize]| {
+            file == model || file.iter().chain(model).all(|&size| size == 1)
+        };
+        for (name, buffer) in &inner.buffers {
+            let current = buffer.get();
+            if let Some(value) = take(name, &current, same)? {
+                let value = adapt(&value, &current)
+                    .and_then(|value| value.reshape(current.shape())?.copy());
+                buffer.set(value.map_err(|error| failed(name, error))?);
+            }
+        }
+        let known =
+            |name: &str| inner.index.contains_key(name) || inner.buffer_index.contains_key(name);
+        let unexpected = weights.names().filter(|name| !known(name));
+        report.unexpected = unexpected.map(str::to_owned).collect();
+        report.unexpected.sort();
+        Ok(report)
     }
 }
 

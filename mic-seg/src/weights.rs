@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor, pickle, safetensors};
+use candle_core::Tensor;
+use mic_nn::weights::{self, Checkpoint};
 
 use crate::{Error, Result};
 
@@ -12,63 +13,27 @@ const STUDENT_PREFIXES: [&str; 2] = ["model.", "module."];
 /// Prefixes of tensors that are not the student's.
 const OTHER_PREFIXES: [&str; 4] = ["ema_model.", "imnet_model.", "mic.", "model_D."];
 
-/// All tensors of a safetensors file or a PyTorch file (`.pth`, `.pt`, `.bin`; flat, or below
-/// `state_dict` or `model`), with the student's prefix removed and other models left out.
+/// All tensors of a weights file that [`weights::load`] reads, with the student's prefix removed
+/// and other models left out.
 ///
 /// # Errors
 /// A missing, foreign or truncated file: names the file and the reason.
 pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
-    let unreadable = |reason: String| {
-        Error::Run(format!(
-            "cannot read weights from {}: {reason}; expected a .safetensors file or a PyTorch \
-             .pth file in zip format",
-            path.display()
-        ))
+    let read = || {
+        let weights = weights::load(path)?;
+        let student = weights.retain(|name| !OTHER_PREFIXES.iter().any(|p| name.starts_with(p)));
+        let student = STUDENT_PREFIXES
+            .iter()
+            .fold(student, |w, prefix| w.strip(prefix));
+        student.tensors()
     };
-    if !path.is_file() {
-        return Err(unreadable("there is no such file".into()));
-    }
-    let extension = path.extension().and_then(|e| e.to_str());
-    let tensors = match extension {
-        Some("pth" | "pt" | "bin") => read_pickle(path).map_err(|e| unreadable(e.to_string()))?,
-        _ => safetensors::load(path, &Device::Cpu).map_err(|e| unreadable(e.to_string()))?,
-    };
-    if tensors.is_empty() {
-        return Err(unreadable("it holds no tensors".into()));
-    }
-    Ok(student_only(tensors))
+    read().map_err(|error| match error {
+        weights::Error::File { .. } => Error::Run(format!("cannot read weights from {error}")),
+        other => Error::Run(other.to_string()),
+    })
 }
 
-fn read_pickle(path: &Path) -> candle_core::Result<HashMap<String, Tensor>> {
-    let mut last = None;
-    for key in [Some("state_dict"), Some("model"), None] {
-        match pickle::read_all_with_key(path, key) {
-            Ok(tensors) if !tensors.is_empty() => return Ok(tensors.into_iter().collect()),
-            Ok(_) => {}
-            Err(error) => last = Some(error),
-        }
-    }
-    match last {
-        Some(error) => Err(error),
-        None => Ok(HashMap::new()),
-    }
-}
-
-fn student_only(tensors: HashMap<String, Tensor>) -> HashMap<String, Tensor> {
-    tensors
-        .into_iter()
-        .filter(|(name, _)| !OTHER_PREFIXES.iter().any(|p| name.starts_with(p)))
-        .map(|(name, tensor)| {
-            let stripped = STUDENT_PREFIXES
-                .iter()
-                .fold(name.as_str(), |n, p| n.strip_prefix(p).unwrap_or(n));
-            (stripped.to_string(), tensor)
-        })
-        .collect()
-}
-
-/// Writes tensors and string metadata to a safetensors file: a temporary file beside it first,
-/// renamed when complete, so that no half-written file bears the name.
+/// Writes tensors and string metadata to a safetensors file, which is complete or absent.
 ///
 /// # Errors
 /// An unwritable folder or a full disk: names the file.
@@ -77,35 +42,7 @@ pub fn write(
     tensors: &[(String, Tensor)],
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let failed = |reason: String| Error::Run(format!("cannot write {}: {reason}", path.display()));
-    let contiguous = tensors
-        .iter()
-        .map(|(name, tensor)| Ok((name.clone(), tensor.contiguous()?)))
-        .collect::<Result<Vec<_>>>()?;
-    let bytes = ::safetensors::serialize(contiguous, Some(metadata))
-        .map_err(|error| failed(error.to_string()))?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| failed(error.to_string()))?;
-    std::io::Write::write_all(&mut file, &bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|error| failed(error.to_string()))?;
-    share(file.as_file()).map_err(|error| failed(error.to_string()))?;
-    file.persist(path)
-        .map_err(|error| failed(error.error.to_string()))?;
-    Ok(())
-}
-
-/// Temporary files are private to their owner; results are not.
-#[cfg(unix)]
-fn share(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn share(_: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
+    weights::save(path, tensors, &metadata).map_err(|error| Error::Run(error.to_string()))
 }
 
 /// A string of a safetensors file's metadata.
@@ -119,15 +56,15 @@ pub fn read_metadata(path: &Path, key: &str) -> Result<String> {
             path.display()
         ))
     };
-    let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let (_, header) =
-        ::safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| failed(e.to_string()))?;
-    let value = header.metadata().as_ref().and_then(|m| m.get(key)).cloned();
+    let checkpoint = Checkpoint::open(path).map_err(|error| Error::Run(error.to_string()))?;
+    let value = checkpoint.metadata().get(key).cloned();
     value.ok_or_else(|| failed(format!("its header has no entry {key:?}")))
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     fn sample() -> Vec<(String, Tensor)> {

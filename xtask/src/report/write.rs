@@ -1,10 +1,10 @@
 //! Writing `results.json` and `report.html`, each whole or not at all.
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use mic_nn::files::write_whole;
 
 use super::{Gallery, page};
 use crate::reproduce::results::Results;
@@ -24,24 +24,14 @@ pub fn write(folder: &Path, results: &Results, gallery: &Gallery) -> Result<()> 
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let attempt = || -> Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let mut builder = tempfile::Builder::new();
-        // A temporary file is private by default; the report is meant to be passed on.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    attempt().with_context(|| format!("cannot write {}", path.display()))
+    let written = write_whole(path, |file| file.write_all(bytes));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::report::sample;
 
