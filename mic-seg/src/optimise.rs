@@ -62,7 +62,7 @@ impl Optimisation {
 
     /// Applies the gradient of `step`; returns the base learning rate used.
     pub(crate) fn apply(&mut self, step: u64, grads: &Grads) -> Result<f64> {
-        let (schedule, step) = (self.schedule, step as usize);
+        let (schedule, step) = (&self.schedule, step as usize);
         self.optimizer
             .step(grads, &|base| schedule.lr(step, base))?;
         Ok(schedule.lr(step, self.base))

@@ -14,6 +14,7 @@ use mic_nn::forward::{Forward, RandomDrops};
 use mic_nn::models::mit::Mit;
 use mic_nn::ops;
 use mic_nn::params::Store;
+use mic_nn::threads::train_in_pool;
 
 use crate::config::{Config, Images, SetConfig};
 use crate::evaluate::evaluate;
@@ -24,9 +25,6 @@ use crate::optimise::Optimisation;
 use crate::record::{Observer, Outcome, StepRecord};
 use crate::uda::{Draws, Options, SelfTraining};
 use crate::{Error, Result, memory, sets, weights};
-
-/// Deep graphs are walked recursively, which a thread's usual 2 MiB do not hold.
-const STACK: usize = 256 << 20;
 
 /// The images of a run, opened.
 #[derive(Clone)]
@@ -105,13 +103,7 @@ pub fn run(
     init: Option<&HashMap<String, Tensor>>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Trained> {
-    // Inside a pool, parallel loops start without waking another thread first.
-    rayon::ThreadPoolBuilder::new()
-        .thread_name(|index| format!("train-{index}"))
-        .stack_size(STACK)
-        .build()
-        .map_err(|error| Error::Run(format!("cannot start the training threads: {error}")))?
-        .install(|| run_here(config, setup, init, observer))
+    train_in_pool(None, || run_here(config, setup, init, observer))?
 }
 
 fn run_here(

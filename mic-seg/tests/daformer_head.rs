@@ -7,7 +7,7 @@ mod golden;
 
 use candle_core::{DType, Device, Tensor, Var};
 use golden::{Golden, values};
-use mic_nn::forward::{Drops, Forward, NormMode, RandomDrops};
+use mic_nn::forward::{Drops, Forward, RandomDrops};
 use mic_nn::models::mit::{MitConfig, Stem};
 use mic_nn::ops::{self, CrossEntropyOptions};
 use mic_nn::params::Store;
@@ -102,10 +102,7 @@ fn head_agrees_with_the_recorded_reference() -> Result<()> {
     store.load(&recorded)?;
     let keep = values(golden.get("dropout.keep"));
     let drops = Recorded(keep.iter().map(|&k| k != 0.0).collect());
-    let mode = Forward {
-        norm: NormMode::Batch,
-        drops: Some(&drops),
-    };
+    let mode = Forward::train(&drops);
     let logits = head.forward(&features, &mode)?;
     golden.check("dropout.logits", &logits);
     golden.check("dropout.loss", &loss(&logits, Some(weight))?);

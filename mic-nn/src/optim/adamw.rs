@@ -3,18 +3,13 @@
 use std::collections::HashMap;
 
 use candle_core::{Result, Tensor, Var};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::in_place::{Slot, update};
-use super::optimizer::{
-    CHUNK, Optimizer, check_used, count, gradient, stored, stored_count, zeros_like,
-};
-use super::{Grads, GroupRules, ParamGroup};
-use crate::ops::cpu::{dispatch, view};
+use super::engine::{Engine, Numbers};
+use super::in_place::Slot;
+use super::sweep::Kernel;
+use super::{Grads, GroupRules, Optimizer, ParamGroup};
 use crate::ops::simd::vectorized;
-
-const OP: &str = "adamw";
 
 /// The constants of [`AdamW`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,19 +30,6 @@ impl Default for AdamWConfig {
     }
 }
 
-struct Moments {
-    mean: Tensor,
-    square: Tensor,
-    steps: u64,
-}
-
-struct Param {
-    var: Var,
-    group: ParamGroup,
-    /// Absent until the first gradient.
-    moments: Option<Moments>,
-}
-
 /// AdamW (Loshchilov and Hutter, 2019) with PyTorch's arithmetic. For a gradient g in step k of
 /// the parameter p with learning rate r and weight decay d:
 ///
@@ -56,108 +38,39 @@ struct Param {
 /// p <- p - r / (1 - b1^k) * m / (sqrt(v) / sqrt(1 - b2^k) + eps)
 /// ```
 ///
-/// Steps are counted for each parameter; a parameter without a gradient is skipped.
+/// Steps are counted for each parameter; a parameter without a gradient is skipped. Without weight
+/// decay this is Adam. The state is saved as PyTorch names it: `exp_avg`, `exp_avg_sq` and `step`.
 pub struct AdamW {
-    params: Vec<Param>,
+    engine: Engine<2>,
     config: AdamWConfig,
 }
 
 impl AdamW {
     /// An optimiser of these parameters, which must be contiguous and F32 (or F64).
     pub fn new(parameters: &[(String, Var)], rules: &GroupRules, config: AdamWConfig) -> Self {
-        let params = parameters.iter().map(|(name, var)| Param {
-            var: var.clone(),
-            group: rules.group(name),
-            moments: None,
-        });
-        Self {
-            params: params.collect(),
-            config,
-        }
+        let engine = Engine::new("adamw", ["exp_avg", "exp_avg_sq"], parameters, rules);
+        Self { engine, config }
     }
 }
 
 impl Optimizer for AdamW {
     fn step(&mut self, grads: &Grads, lr: &dyn Fn(f64) -> f64) -> Result<()> {
-        for param in &mut self.params {
-            let Some(grad) = gradient(OP, grads, &param.group.name, &param.var)? else {
-                continue;
-            };
-            let moments = match &mut param.moments {
-                Some(moments) => moments,
-                empty => empty.insert(Moments {
-                    mean: zeros_like(&param.var)?,
-                    square: zeros_like(&param.var)?,
-                    steps: 0,
-                }),
-            };
-            moments.steps += 1;
-            let factors = Factors::new(
-                lr(param.group.lr),
-                param.group.weight_decay,
-                moments.steps,
-                &self.config,
-            );
-            dispatch!(OP, param.var.dtype(), T => {
-                let grad = view::<T>(OP, grad)?;
-                update::<T>(OP, &param.var, |p| {
-                    update::<T>(OP, &moments.mean, |m| {
-                        update::<T>(OP, &moments.square, |v| {
-                            apply(p, m, v, &grad, factors);
-                            Ok(())
-                        })
-                    })
-                })?;
-            });
-        }
-        Ok(())
+        let config = self.config;
+        self.engine
+            .step(grads, lr, |numbers| Factors::new(numbers, config))
     }
 
     fn groups(&self) -> Vec<&ParamGroup> {
-        self.params.iter().map(|p| &p.group).collect()
+        self.engine.groups()
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut state = Vec::new();
-        for param in &self.params {
-            if let Some(moments) = &param.moments {
-                let [mean, square, steps] = keys(&param.group.name);
-                state.push((mean, moments.mean.copy()?));
-                state.push((square, moments.square.copy()?));
-                state.push((steps, count(moments.steps)?));
-            }
-        }
-        Ok(state)
+        self.engine.state()
     }
 
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
-        let mut used = Vec::new();
-        let mut loaded = Vec::new();
-        for param in &self.params {
-            let [mean, square, steps] = keys(&param.group.name);
-            let moments = match stored_count(OP, state, &steps)? {
-                Some(steps) => Some(Moments {
-                    mean: stored(OP, state, &mean, &param.var)?,
-                    square: stored(OP, state, &square, &param.var)?,
-                    steps,
-                }),
-                None => None,
-            };
-            if moments.is_some() {
-                used.extend([mean, square, steps]);
-            }
-            loaded.push(moments);
-        }
-        check_used(OP, state, &used)?;
-        for (param, moments) in self.params.iter_mut().zip(loaded) {
-            param.moments = moments;
-        }
-        Ok(())
+        self.engine.load_state(state)
     }
-}
-
-fn keys(name: &str) -> [String; 3] {
-    ["exp_avg", "exp_avg_sq", "step"].map(|part| format!("{name}.{part}"))
 }
 
 /// The numbers of one parameter's step, in the order of the formula.
@@ -171,25 +84,25 @@ struct Factors {
 }
 
 impl Factors {
-    fn new(lr: f64, weight_decay: f64, steps: u64, config: &AdamWConfig) -> Self {
-        let steps = steps as f64;
+    fn new(numbers: Numbers, config: AdamWConfig) -> Self {
+        let steps = numbers.step as f64;
         let (b1, b2) = config.betas;
         Self {
-            keep: 1.0 - lr * weight_decay,
+            keep: 1.0 - numbers.lr * numbers.weight_decay,
             betas: config.betas,
-            step_size: lr / (1.0 - b1.powf(steps)),
+            step_size: numbers.lr / (1.0 - b1.powf(steps)),
             root_correction: 1.0 / (1.0 - b2.powf(steps)).sqrt(),
             eps: config.eps,
         }
     }
 }
 
-fn apply<T: Slot>(p: &mut [T], m: &mut [T], v: &mut [T], g: &[T], f: Factors) {
-    let (b1, c1) = (T::of(f.betas.0), T::of(1.0 - f.betas.0));
-    let (b2, c2) = (T::of(f.betas.1), T::of(1.0 - f.betas.1));
-    let (keep, step, eps) = (T::of(f.keep), T::of(f.step_size), T::of(f.eps));
-    let correction = T::of(f.root_correction);
-    let piece = |p: &mut [T], m: &mut [T], v: &mut [T], g: &[T]| {
+impl Kernel<2> for Factors {
+    fn apply<T: Slot>(&self, p: &mut [T], [m, v]: [&mut [T]; 2], g: &[T]) {
+        let (b1, c1) = (T::of(self.betas.0), T::of(1.0 - self.betas.0));
+        let (b2, c2) = (T::of(self.betas.1), T::of(1.0 - self.betas.1));
+        let (keep, step, eps) = (T::of(self.keep), T::of(self.step_size), T::of(self.eps));
+        let correction = T::of(self.root_correction);
         vectorized(
             #[inline(always)]
             || {
@@ -200,15 +113,7 @@ fn apply<T: Slot>(p: &mut [T], m: &mut [T], v: &mut [T], g: &[T], f: Factors) {
                 }
             },
         );
-    };
-    if p.len() <= CHUNK {
-        return piece(p, m, v, g);
     }
-    p.par_chunks_mut(CHUNK)
-        .zip(m.par_chunks_mut(CHUNK))
-        .zip(v.par_chunks_mut(CHUNK))
-        .zip(g.par_chunks(CHUNK))
-        .for_each(|(((p, m), v), g)| piece(p, m, v, g));
 }
 
 #[cfg(test)]

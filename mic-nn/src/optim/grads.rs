@@ -7,12 +7,12 @@ use candle_core::{Result, Tensor, TensorId, Var};
 use rayon::prelude::*;
 
 use super::in_place::{Slot, update};
+use super::sweep::CHUNK;
 use crate::ops::cpu::{Elem, dispatch, view};
+use crate::ops::math::accumulate;
 use crate::ops::simd::vectorized;
 
 const OP: &str = "grads";
-/// Elements a task adds up.
-const CHUNK: usize = 1 << 14;
 
 struct Entry {
     name: String,
@@ -90,11 +90,11 @@ impl Grads {
     /// # Errors
     /// When a gradient cannot be read.
     pub fn global_norm(&self) -> Result<f64> {
-        let mut total = 0f64;
-        for gradient in self.entries.iter().filter_map(|e| e.gradient.as_ref()) {
-            total += dispatch!(OP, gradient.dtype(), T => sum_of_squares::<T>(gradient)?);
-        }
-        Ok(total.sqrt())
+        norm(
+            self.entries
+                .iter()
+                .filter_map(|e| Some((e.gradient.as_ref()?, None))),
+        )
     }
 
     /// Whether every element of every gradient is finite.
@@ -120,26 +120,80 @@ impl Grads {
         Ok(None)
     }
 
-    /// Scales all gradients by `max / norm` where their norm is larger than `max`, and returns the
-    /// norm from before.
+    /// Scales all gradients by `max / (norm + 1e-6)` where that is less than 1, and returns the
+    /// norm from before (PyTorch's `clip_grad_norm_`).
     ///
     /// # Errors
-    /// When a gradient cannot be read or `max` is not positive.
-    pub fn clip_global_norm(&mut self, max: f64) -> Result<f64> {
+    /// When a gradient cannot be read, or `max` is not positive. With [`NonFinite::Error`] also
+    /// when the norm is not finite; the message names the first parameter concerned, and nothing
+    /// has been changed.
+    pub fn clip_global_norm(&mut self, max: f64, non_finite: NonFinite) -> Result<f64> {
         if max.is_nan() || max <= 0.0 {
             candle_core::bail!("{OP}: the largest norm has to be positive, got {max}")
         }
         let norm = self.global_norm()?;
-        if norm > max {
-            for entry in &mut self.entries {
-                if let Some(gradient) = &entry.gradient {
-                    entry.gradient = Some((gradient * (max / norm))?);
-                    entry.owned = true;
-                }
-            }
+        if non_finite == NonFinite::Error {
+            self.check_finite(norm)?;
+        }
+        let factor = max / (norm + 1e-6);
+        if factor < 1.0 || factor.is_nan() {
+            self.scale(factor)?;
         }
         Ok(norm)
     }
+
+    /// An error that names the first gradient concerned, where `norm`, their norm, is not finite.
+    pub(super) fn check_finite(&self, norm: f64) -> Result<()> {
+        if norm.is_finite() {
+            return Ok(());
+        }
+        match self.first_not_finite()? {
+            Some(name) => candle_core::bail!(
+                "{OP}: the gradient of {name} is not finite; the norm of all gradients is {norm}"
+            ),
+            None => candle_core::bail!("{OP}: the norm of all gradients is {norm}"),
+        }
+    }
+
+    /// Multiplies all gradients with `factor`, in place where their storage is not shared.
+    fn scale(&mut self, factor: f64) -> Result<()> {
+        for entry in &mut self.entries {
+            match &entry.gradient {
+                Some(gradient) if entry.owned => {
+                    dispatch!(OP, gradient.dtype(), T => scale_in_place::<T>(gradient, factor)?);
+                }
+                Some(gradient) => {
+                    entry.gradient = Some((gradient * factor)?);
+                    entry.owned = true;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What [`Grads::clip_global_norm`] does when the norm is infinite or NaN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonFinite {
+    /// An error: the optimiser must not see these gradients.
+    #[default]
+    Error,
+    /// PyTorch's default: the gradients are scaled all the same, by 0 or NaN.
+    Scale,
+}
+
+fn scale_in_place<T: Slot>(gradient: &Tensor, factor: f64) -> Result<()> {
+    let factor = T::of(factor);
+    update::<T>(OP, gradient, |gradient| {
+        gradient.par_chunks_mut(CHUNK).for_each(|gradient| {
+            vectorized(
+                #[inline(always)]
+                || gradient.iter_mut().for_each(|g| *g *= factor),
+            );
+        });
+        Ok(())
+    })
 }
 
 fn add_in_place<T: Slot>(sum: &Tensor, new: &Tensor) -> Result<()> {
@@ -155,35 +209,70 @@ fn add_in_place<T: Slot>(sum: &Tensor, new: &Tensor) -> Result<()> {
         sum.par_chunks_mut(CHUNK)
             .zip(new.par_chunks(CHUNK))
             .for_each(|(sum, new)| {
-                for (s, &n) in sum.iter_mut().zip(new) {
-                    *s += n;
-                }
+                vectorized(
+                    #[inline(always)]
+                    || accumulate(sum, new),
+                );
             });
         Ok(())
     })
 }
 
-fn sum_of_squares<T: Elem>(gradient: &Tensor) -> Result<f64> {
-    let data = view::<T>(OP, gradient)?;
-    let parts: Vec<f64> = data
-        .par_chunks(CHUNK)
-        .map(|chunk| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    let mut lanes = [0f64; 16];
-                    for piece in chunk.chunks(16) {
-                        for (lane, &g) in lanes.iter_mut().zip(piece) {
-                            let g = candle_core::WithDType::to_f64(g);
-                            *lane += g * g;
-                        }
-                    }
-                    lanes.iter().sum()
-                },
-            )
-        })
-        .collect();
+/// The Euclidean norm of all tensors together, each multiplied by its weight where it has one of
+/// the same shape. Added up in double precision and in a fixed order.
+pub(super) fn norm<'a>(
+    tensors: impl Iterator<Item = (&'a Tensor, Option<&'a Tensor>)>,
+) -> Result<f64> {
+    let mut total = 0f64;
+    for (tensor, weight) in tensors {
+        total += dispatch!(OP, tensor.dtype(), T => sum_of_squares::<T>(tensor, weight)?);
+    }
+    Ok(total.sqrt())
+}
+
+fn sum_of_squares<T: Elem>(tensor: &Tensor, weight: Option<&Tensor>) -> Result<f64> {
+    let data = view::<T>(OP, tensor)?;
+    let weight = weight.map(|w| view::<T>(OP, w)).transpose()?;
+    let piece = |start: usize| {
+        let range = start..(start + CHUNK).min(data.len());
+        let data = &data[range.clone()];
+        match &weight {
+            None => squares(data, |i| data[i].to_f64()),
+            Some(weight) => {
+                let weight = &weight[range];
+                squares(data, |i| (data[i] * weight[i]).to_f64())
+            }
+        }
+    };
+    if data.len() <= CHUNK {
+        return Ok(piece(0));
+    }
+    let parts = (0..data.len().div_ceil(CHUNK)).into_par_iter();
+    let parts: Vec<f64> = parts.map(|i| piece(i * CHUNK)).collect();
     Ok(parts.iter().sum())
+}
+
+/// The sum of `value(i)` squared over the elements of `data`.
+fn squares<T>(data: &[T], value: impl Fn(usize) -> f64) -> f64 {
+    const LANES: usize = 16;
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut lanes = [0f64; LANES];
+            let whole = data.len() / LANES * LANES;
+            for start in (0..whole).step_by(LANES) {
+                for (lane, total) in lanes.iter_mut().enumerate() {
+                    let value = value(start + lane);
+                    *total += value * value;
+                }
+            }
+            for i in whole..data.len() {
+                let value = value(i);
+                lanes[i - whole] += value * value;
+            }
+            lanes.iter().sum()
+        },
+    )
 }
 
 fn all_finite<T: Elem>(gradient: &Tensor) -> Result<bool> {
@@ -218,8 +307,14 @@ mod tests {
         assert_eq!(first.get(&a).unwrap().to_vec1::<f32>()?, [1.0, 1.0]);
         let norm = (81f64 + 121.0 + 25.0).sqrt();
         assert!((grads.global_norm()? - norm).abs() < 1e-12);
-        assert!((grads.clip_global_norm(1.0)? - norm).abs() < 1e-12);
+        let clip = NonFinite::Error;
+        assert!((grads.clip_global_norm(300.0, clip)? - norm).abs() < 1e-12);
+        assert!((grads.clip_global_norm(1.0, clip)? - norm).abs() < 1e-12);
         assert!((grads.global_norm()? - 1.0).abs() < 1e-6);
+        // Once more, in place.
+        assert!((grads.clip_global_norm(0.5, clip)? - 1.0).abs() < 1e-6);
+        assert!((grads.global_norm()? - 0.5).abs() < 1e-6);
+        assert!(grads.clip_global_norm(0.0, clip).is_err());
         assert!(grads.is_finite()?);
         grads.clear();
         assert!(grads.get("a").is_none());
@@ -233,6 +328,12 @@ mod tests {
         grads.accumulate(&a.sqrt()?.sum_all()?.backward()?)?;
         assert_eq!(grads.first_not_finite()?, Some("a"));
         assert!(!grads.is_finite()?);
+        let error = grads.clip_global_norm(1.0, NonFinite::Error).err();
+        assert!(error.is_some_and(|e| e.to_string().contains("gradient of a is not finite")));
+        assert_eq!(grads.get("a").unwrap().to_vec1::<f32>()?[1], 0.25);
+        grads.clip_global_norm(1.0, NonFinite::Scale)?;
+        let scaled = grads.get("a").unwrap().to_vec1::<f32>()?;
+        assert!(scaled[0].is_nan() && scaled[1] == 0.0);
         Ok(())
     }
 }

@@ -8,14 +8,18 @@
 //! ```
 
 mod adamw;
+mod engine;
 mod grads;
 mod groups;
 mod in_place;
 mod optimizer;
+mod sam;
 mod sgd;
+mod sweep;
 
 pub use adamw::{AdamW, AdamWConfig};
-pub use grads::Grads;
+pub use grads::{Grads, NonFinite};
 pub use groups::{GroupRules, ParamGroup, Rule};
 pub use optimizer::Optimizer;
+pub use sam::{Sam, SamConfig};
 pub use sgd::{Sgd, SgdConfig};

@@ -3,16 +3,13 @@
 use std::collections::HashMap;
 
 use candle_core::{Result, Tensor, Var};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::in_place::{Slot, update};
-use super::optimizer::{CHUNK, Optimizer, check_used, gradient, stored, zeros_like};
-use super::{Grads, GroupRules, ParamGroup};
-use crate::ops::cpu::{dispatch, view};
+use super::engine::{Engine, Numbers};
+use super::in_place::Slot;
+use super::sweep::Kernel;
+use super::{Grads, GroupRules, Optimizer, ParamGroup};
 use crate::ops::simd::vectorized;
-
-const OP: &str = "sgd";
 
 /// The constants of [`Sgd`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,13 +21,6 @@ pub struct SgdConfig {
     pub nesterov: bool,
 }
 
-struct Param {
-    var: Var,
-    group: ParamGroup,
-    /// Absent until the first gradient, and without momentum.
-    momentum: Option<Tensor>,
-}
-
 /// Gradient descent with PyTorch's momentum (no dampening) and coupled weight decay. For a
 /// gradient g of the parameter p with learning rate r, weight decay d and momentum b:
 ///
@@ -39,141 +29,99 @@ struct Param {
 /// ```
 ///
 /// With `nesterov` the last step is `p <- p - r (g + b u)`. A parameter without a gradient is
-/// skipped.
+/// skipped. The momentum is saved as `momentum_buffer`.
 pub struct Sgd {
-    params: Vec<Param>,
+    memory: Memory,
     config: SgdConfig,
+}
+
+enum Memory {
+    None(Engine<0>),
+    Momentum(Engine<1>),
 }
 
 impl Sgd {
     /// An optimiser of these parameters, which must be contiguous and F32 (or F64).
     pub fn new(parameters: &[(String, Var)], rules: &GroupRules, config: SgdConfig) -> Self {
-        let params = parameters.iter().map(|(name, var)| Param {
-            var: var.clone(),
-            group: rules.group(name),
-            momentum: None,
-        });
-        Self {
-            params: params.collect(),
-            config,
-        }
+        const OP: &str = "sgd";
+        let memory = match config.momentum == 0.0 {
+            true => Memory::None(Engine::new(OP, [], parameters, rules)),
+            false => Memory::Momentum(Engine::new(OP, ["momentum_buffer"], parameters, rules)),
+        };
+        Self { memory, config }
     }
 }
 
 impl Optimizer for Sgd {
     fn step(&mut self, grads: &Grads, lr: &dyn Fn(f64) -> f64) -> Result<()> {
-        for param in &mut self.params {
-            let Some(grad) = gradient(OP, grads, &param.group.name, &param.var)? else {
-                continue;
-            };
-            let (lr, decay) = (lr(param.group.lr), param.group.weight_decay);
-            let config = self.config;
-            dispatch!(OP, param.var.dtype(), T => {
-                let grad = view::<T>(OP, grad)?;
-                if config.momentum == 0.0 {
-                    update::<T>(OP, &param.var, |p| {
-                        plain(p, &grad, lr, decay);
-                        Ok(())
-                    })?;
-                    continue;
-                }
-                // A zero buffer takes up the first gradient as it is.
-                let buffer = match &param.momentum {
-                    Some(buffer) => buffer,
-                    None => &*param.momentum.insert(zeros_like(&param.var)?),
-                };
-                update::<T>(OP, &param.var, |p| {
-                    update::<T>(OP, buffer, |u| {
-                        with_momentum(p, u, &grad, lr, decay, config);
-                        Ok(())
-                    })
-                })?;
-            });
+        let config = self.config;
+        match &mut self.memory {
+            Memory::None(engine) => engine.step(grads, lr, Plain),
+            Memory::Momentum(engine) => engine.step(grads, lr, |n| WithMomentum(n, config)),
         }
-        Ok(())
     }
 
     fn groups(&self) -> Vec<&ParamGroup> {
-        self.params.iter().map(|p| &p.group).collect()
+        match &self.memory {
+            Memory::None(engine) => engine.groups(),
+            Memory::Momentum(engine) => engine.groups(),
+        }
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let buffers = self.params.iter().filter_map(|p| {
-            let buffer = p.momentum.as_ref()?;
-            Some(buffer.copy().map(|b| (key(&p.group.name), b)))
-        });
-        buffers.collect()
+        match &self.memory {
+            Memory::None(engine) => engine.state(),
+            Memory::Momentum(engine) => engine.state(),
+        }
     }
 
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
-        let mut used = Vec::new();
-        let mut loaded = Vec::new();
-        for param in &self.params {
-            let key = key(&param.group.name);
-            loaded.push(match state.contains_key(&key) {
-                true => Some(stored(OP, state, &key, &param.var)?),
-                false => None,
-            });
-            used.push(key);
+        match &mut self.memory {
+            Memory::None(engine) => engine.load_state(state),
+            Memory::Momentum(engine) => engine.load_state(state),
         }
-        check_used(OP, state, &used)?;
-        for (param, momentum) in self.params.iter_mut().zip(loaded) {
-            param.momentum = momentum;
-        }
-        Ok(())
     }
 }
 
-fn key(name: &str) -> String {
-    format!("{name}.momentum_buffer")
+struct Plain(Numbers);
+
+impl Kernel<0> for Plain {
+    fn apply<T: Slot>(&self, p: &mut [T], _: [&mut [T]; 0], g: &[T]) {
+        let (lr, decay) = (T::of(self.0.lr), T::of(self.0.weight_decay));
+        vectorized(
+            #[inline(always)]
+            || {
+                for (p, &g) in p.iter_mut().zip(g) {
+                    *p -= lr * (g + decay * *p);
+                }
+            },
+        );
+    }
 }
 
-fn plain<T: Slot>(p: &mut [T], g: &[T], lr: f64, decay: f64) {
-    let (lr, decay) = (T::of(lr), T::of(decay));
-    p.par_chunks_mut(CHUNK)
-        .zip(g.par_chunks(CHUNK))
-        .for_each(|(p, g)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (p, &g) in p.iter_mut().zip(g) {
-                        *p -= lr * (g + decay * *p);
-                    }
-                },
-            );
-        });
-}
+struct WithMomentum(Numbers, SgdConfig);
 
-fn with_momentum<T: Slot>(
-    p: &mut [T],
-    u: &mut [T],
-    g: &[T],
-    lr: f64,
-    decay: f64,
-    config: SgdConfig,
-) {
-    let (lr, decay) = (T::of(lr), T::of(decay));
-    let momentum = T::of(config.momentum);
-    // The direction is `gradient * g + buffer * u`.
-    let (gradient, buffer) = match config.nesterov {
-        true => (T::one(), momentum),
-        false => (T::zero(), T::one()),
-    };
-    p.par_chunks_mut(CHUNK)
-        .zip(u.par_chunks_mut(CHUNK))
-        .zip(g.par_chunks(CHUNK))
-        .for_each(|((p, u), g)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for ((p, u), &g) in p.iter_mut().zip(u).zip(g) {
-                        let g = g + decay * *p;
-                        *u = momentum * *u + g;
-                        *p -= lr * (gradient * g + buffer * *u);
-                    }
-                },
-            );
-        });
+impl Kernel<1> for WithMomentum {
+    fn apply<T: Slot>(&self, p: &mut [T], [u]: [&mut [T]; 1], g: &[T]) {
+        let (lr, decay) = (T::of(self.0.lr), T::of(self.0.weight_decay));
+        let momentum = T::of(self.1.momentum);
+        // The direction is `gradient * g + buffer * u`. A zero buffer takes up the first gradient
+        // as it is.
+        let (gradient, buffer) = match self.1.nesterov {
+            true => (T::one(), momentum),
+            false => (T::zero(), T::one()),
+        };
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((p, u), &g) in p.iter_mut().zip(u).zip(g) {
+                    let g = g + decay * *p;
+                    *u = momentum * *u + g;
+                    *p -= lr * (gradient * g + buffer * *u);
+                }
+            },
+        );
+    }
 }
 
 #[cfg(test)]
@@ -194,7 +142,7 @@ mod tests {
             optimizer.step(&grads, &|lr| lr)?;
             // A round trip through the saved state changes nothing.
             let state: HashMap<String, Tensor> = optimizer.state()?.into_iter().collect();
-            assert_eq!(state.len(), usize::from(config.momentum != 0.0));
+            assert_eq!(state.len(), 2 * usize::from(config.momentum != 0.0));
             optimizer.load_state(&state)?;
             path.push(p.to_vec1::<f32>()?);
         }
