@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 
+use candle_core::{Result, Tensor};
 use rand::{Rng, RngCore};
+
+use crate::recompute::checkpoint_one;
 
 /// Which statistics batch norm normalises with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +14,8 @@ pub enum NormMode {
     Batch,
     /// The running statistics.
     Running,
+    /// Those of the batch; the running statistics stay as they are.
+    BatchOnly,
 }
 
 /// Decides which units dropout and drop-path keep.
@@ -43,6 +48,9 @@ pub struct Forward<'a> {
     pub norm: NormMode,
     /// Dropout's and drop-path's flags; `None` switches both off.
     pub drops: Option<&'a dyn Drops>,
+    /// Whether the blocks of a network are [recomputed](crate::recompute) in the backward pass:
+    /// less memory, one more forward pass.
+    pub recompute: bool,
 }
 
 impl<'a> Forward<'a> {
@@ -51,6 +59,7 @@ impl<'a> Forward<'a> {
         Self {
             norm: NormMode::Batch,
             drops: Some(drops),
+            recompute: false,
         }
     }
 
@@ -59,6 +68,7 @@ impl<'a> Forward<'a> {
         Forward {
             norm: NormMode::Running,
             drops: None,
+            recompute: false,
         }
     }
 
@@ -67,6 +77,28 @@ impl<'a> Forward<'a> {
         Forward {
             norm: NormMode::Batch,
             drops: None,
+            recompute: false,
+        }
+    }
+
+    /// The same pass with or without recomputation.
+    pub fn recomputing(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// Applies a block of a network, recomputed in the backward pass if this mode says so. Inside
+    /// the block recomputation is off.
+    ///
+    /// # Errors
+    /// Those of the block, and of [`checkpoint`](crate::recompute::checkpoint).
+    pub fn block(
+        &self,
+        x: &Tensor,
+        block: impl Fn(&Tensor, &Forward) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        match self.recompute {
+            true => checkpoint_one(x, self, block),
+            false => block(x, self),
         }
     }
 }

@@ -96,6 +96,9 @@ impl BatchNorm2d {
             return ops::batch_norm_eval(x, &self.weight, &self.bias, &mean, &var, EPS);
         }
         let (y, batch_mean, batch_var) = ops::batch_norm(x, &self.weight, &self.bias, EPS)?;
+        if mode.norm == NormMode::BatchOnly {
+            return Ok(y);
+        }
         let (b, _, h, w) = x.dims4()?;
         let count = (b * h * w) as f64;
         let towards = |old: &Tensor, new: &Tensor, factor: f64| {

@@ -3,6 +3,8 @@
 //! Inside a stage everything is tokens (B, H*W, C): convolutions on tokens are channels-last, so
 //! that a block needs no transposition. Parameter names are those of the published checkpoints.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -314,7 +316,7 @@ impl Block {
 
 struct Stage {
     embed: PatchEmbed,
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     norm: LayerNorm,
 }
 
@@ -339,14 +341,15 @@ impl Mit {
             let embed = PatchEmbed::new(&scope_of("patch_embed"), s, inputs, dim, config.stem)?;
             let blocks = (0..config.depths[s])
                 .map(|i| {
-                    Block::new(
+                    let block = Block::new(
                         &scope_of("block").sub(i),
                         dim,
                         config.num_heads[s],
                         config.sr_ratios[s],
                         config.mlp_ratio,
                         rates.next().copied().unwrap_or(0.0),
-                    )
+                    )?;
+                    Ok(Arc::new(block))
                 })
                 .collect::<Result<Vec<_>>>()?;
             let norm = LayerNorm::new(&scope_of("norm"), dim, EPS_BLOCK)?;
@@ -360,7 +363,8 @@ impl Mit {
         Ok(Self { stages })
     }
 
-    /// Features of every stage for an image batch (B, 3, H, W), H and W at least 32.
+    /// Features of every stage for an image batch (B, 3, H, W), H and W at least 32. With
+    /// [`Forward::recompute`] every block is recomputed in the backward pass.
     pub fn forward(&self, image: &Tensor, mode: &Forward) -> Result<Vec<Tensor>> {
         let mut features: Vec<Tensor> = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
@@ -371,7 +375,10 @@ impl Mit {
                 width,
             } = stage.embed.forward(input)?;
             for block in &stage.blocks {
-                x = block.forward(&x, height, width, mode)?;
+                let block = Arc::clone(block);
+                let forward =
+                    move |x: &Tensor, mode: &Forward| block.forward(x, height, width, mode);
+                x = mode.block(&x, forward)?;
             }
             let x = stage.norm.forward(&x)?;
             features.push(ops::tokens_to_map(&x, height, width)?);
