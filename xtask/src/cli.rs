@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench;
 use crate::failure::Failure;
 use crate::report::{notes, table};
 use crate::reproduce::benchmark::Benchmark;
@@ -30,6 +31,32 @@ enum Command {
         #[command(subcommand)]
         task: Task,
     },
+    /// Measure our code beside PyTorch's.
+    Bench {
+        #[command(subcommand)]
+        device: BenchDevice,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchDevice {
+    /// Single ops on the processor, forward and backward, alternating with PyTorch.
+    Cpu(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// Measure only the cases whose name contains this.
+    filter: Option<String>,
+    /// Threads of both sides.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Measured repetitions of every case on each side.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: u32,
+    /// Python interpreter that has torch and numpy; without one only our side is measured.
+    #[arg(long, default_value = "python3")]
+    python: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,9 +113,22 @@ struct SegArgs {
 ///
 /// What went wrong, with the exit code it asks for.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    let Command::Reproduce {
-        task: Task::Seg(args),
-    } = cli.command;
+    let args = match cli.command {
+        Command::Reproduce {
+            task: Task::Seg(args),
+        } => args,
+        Command::Bench {
+            device: BenchDevice::Cpu(args),
+        } => {
+            let options = bench::Options {
+                filter: args.filter,
+                threads: args.threads.max(1),
+                repetitions: args.repetitions as usize,
+                python: args.python,
+            };
+            return Ok(bench::bench(&options, &mut std::io::stdout().lock())?);
+        }
+    };
     let benchmark = Benchmark::new(&args.source, &args.target, args.data_root);
     if args.gate && !gate::applies(&args.methods) {
         return Err(Failure::Usage(gate::NEEDS.into()));
@@ -151,7 +191,10 @@ mod tests {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         let Command::Reproduce {
             task: Task::Seg(args),
-        } = cli.command;
+        } = cli.command
+        else {
+            panic!("another command was parsed")
+        };
         assert_eq!(
             (args.seeds, args.methods),
             (vec![3, 1], vec!["mic".into(), "ratio-0".into()])

@@ -1,5 +1,6 @@
 //! Chores of the workspace: reproductions and their reports.
 
+pub mod bench;
 pub mod cli;
 pub mod failure;
 pub mod report;
