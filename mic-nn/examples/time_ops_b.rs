@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)]
 
+use mic_nn::autograd::backward;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -30,7 +31,7 @@ fn time(filter: &str, name: &str, gflop: f64, f: impl Fn() -> Result<Tensor>) ->
         let y = f()?;
         forward = forward.min(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        drop(y.backward()?);
+        drop(backward(&y)?);
         backward = backward.min(start.elapsed().as_secs_f64());
         runs += 1;
     }
@@ -127,7 +128,7 @@ fn main() -> Result<()> {
         AdamWConfig::default(),
     );
     let mut grads = Grads::new(&named);
-    grads.accumulate(&p.sum_all()?.backward()?)?;
+    grads.accumulate(&backward(&p.sum_all()?)?)?;
     let mut least = f64::MAX;
     for _ in 0..8 {
         let start = Instant::now();

@@ -3,6 +3,7 @@
 //!
 //! The crate knows nothing of domain adaptation.
 
+pub mod autograd;
 pub mod files;
 pub mod forward;
 pub mod gradcheck;

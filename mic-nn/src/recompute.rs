@@ -2,28 +2,20 @@
 //! computed again when the backward pass needs them.
 //!
 //! [`checkpoint`] records the block as one op whose inputs are the block's inputs and every
-//! variable that the block uses, so that `loss.backward()` delivers the same gradients as it would
-//! without it. Between the two passes only the block's inputs and results are kept.
+//! variable that the block uses: the backward pass delivers the same gradients as it would without
+//! it. Between the two passes only the block's inputs and results are kept.
 //!
-//! candle's custom ops have at most three inputs and one result. A block has more, so it becomes a
-//! small chain of ops that are joined by one-element tensors, the links:
-//!
-//! ```text
-//! input, variable, variable, ...  ->  link  ->  ...  ->  last link  ->  result
-//!                                                                  ->  result
-//! ```
-//!
-//! The backward pass visits them from right to left: each result leaves its gradient in a slot, the
-//! last link runs the block again, walks back through it and leaves the gradients of all inputs and
-//! variables in slots, and the links hand them out.
+//! A block may have several results. Each is an op of its own on one that stands for the block, the
+//! hub; the backward pass visits the results first, then the hub, which runs the block again and
+//! walks back through it with all their gradients.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use candle_core::{DType, Result, Shape, Storage, Tensor, TensorId, Var};
+use candle_core::{DType, Result, Shape, Storage, Tensor, TensorId};
 use parking_lot::Mutex;
 
+use crate::autograd::{gradients_of, record, without_graph};
 use crate::forward::{Drops, Forward, NormMode};
 use crate::ops::attach::attach;
 
@@ -36,10 +28,9 @@ const OP: &str = "checkpoint";
 /// running statistics alone. When neither an input nor anything in the block is tracked, the block
 /// simply runs. Calls may be nested.
 ///
-/// The block must be a pure function of its arguments and of its parameters: besides variables it
-/// should use no tracked tensor that is not among `inputs` (its gradient would be right, but its
-/// history would be walked once more). Variables must not change between the two passes; candle
-/// does not notice when they do. An input that the block does not use gets a gradient of zeros.
+/// The block must be a pure function of its arguments, its parameters and other tensors that exist
+/// before the call, whose gradients are right as well. Variables must not change between the two
+/// passes; candle does not notice when they do.
 ///
 /// # Errors
 /// Those of the block; a block without results; a second run that asks for other flags than the
@@ -49,7 +40,6 @@ pub fn checkpoint(
     mode: &Forward,
     block: impl Fn(&[Tensor], &Forward) -> Result<Vec<Tensor>> + Send + Sync + 'static,
 ) -> Result<Vec<Tensor>> {
-    let detached: Vec<Tensor> = inputs.iter().map(|x| x.detach()).collect();
     let record = mode.drops.map(|source| Record {
         source,
         asked: RefCell::default(),
@@ -59,39 +49,35 @@ pub fn checkpoint(
         recompute: false,
         ..*mode
     };
-    let results = block(&detached, &first)?;
+    let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
+    let (results, leaves) = without_graph(|| block(&inputs, &first))?;
     if results.is_empty() {
         candle_core::bail!("{OP}: the block returned nothing")
     }
-    let variables = variables(&results);
-    let tracked = (0..inputs.len()).filter(|&i| inputs[i].track_op());
-    let tracked: Vec<usize> = tracked.collect();
-    if variables.is_empty() && tracked.is_empty() {
+    if leaves.is_empty() {
         return Ok(results);
     }
-    let mut leaves: Vec<Tensor> = tracked.iter().map(|&i| inputs[i].clone()).collect();
-    leaves.extend(variables.iter().cloned());
-    let slots = Arc::new(Slots::new(results.len(), leaves.len()));
+    let arrived = Arc::new(Arrived(Mutex::new(vec![None; results.len()])));
     let again = Again {
         block: Box::new(block),
-        inputs: detached,
-        tracked,
-        variables: variables.iter().map(Tensor::id).collect(),
+        inputs,
+        leaves: leaves.iter().map(Tensor::id).collect(),
         shapes: results.iter().map(|y| y.shape().clone()).collect(),
         norm: match mode.norm {
             NormMode::Batch => NormMode::BatchOnly,
             other => other,
         },
         flags: record.map(|record| record.asked.into_inner()),
-        slots: Arc::clone(&slots),
+        arrived: Arc::clone(&arrived),
     };
-    let last = link(&leaves, again)?;
-    // The results are copied, because the first run's own would bring their graph along.
-    let attached = results.into_iter().enumerate().map(|(i, y)| {
-        let slots = Arc::clone(&slots);
-        attach(OP, [&last], own_storage(&y)?, y.shape(), move |_, grad| {
-            slots.leave_result(i, grad);
-            Ok([Some(Tensor::zeros(1, DType::F32, grad.device())?)])
+    let leaves: Vec<&Tensor> = leaves.iter().collect();
+    let token = Tensor::zeros(1, DType::F32, results[0].device())?;
+    let hub = attach(OP, leaves, own_storage(&token)?, 1, move |_| again.run())?;
+    let attached = results.iter().enumerate().map(|(i, y)| {
+        let (arrived, token) = (Arc::clone(&arrived), token.clone());
+        attach(OP, [&hub], own_storage(y)?, y.shape(), move |gradient| {
+            arrived.0.lock()[i] = Some(gradient.clone());
+            Ok([Some(token.clone())])
         })
     });
     attached.collect()
@@ -118,33 +104,25 @@ type Block = Box<dyn Fn(&[Tensor], &Forward) -> Result<Vec<Tensor>> + Send + Syn
 struct Again {
     block: Block,
     inputs: Vec<Tensor>,
-    /// Which inputs get a gradient.
-    tracked: Vec<usize>,
-    variables: Vec<TensorId>,
+    leaves: Vec<TensorId>,
     shapes: Vec<Shape>,
     norm: NormMode,
     flags: Option<Vec<Asked>>,
-    slots: Arc<Slots>,
+    arrived: Arc<Arrived>,
 }
 
 impl Again {
-    /// Runs the block again, walks back from its results, and leaves the gradients of the tracked
-    /// inputs and of the variables in their slots.
-    fn run(&self) -> Result<()> {
-        let mut inputs = self.inputs.clone();
-        let mut stand_ins = Vec::with_capacity(self.tracked.len());
-        for &i in &self.tracked {
-            let stand_in = Var::from_tensor(&inputs[i])?;
-            inputs[i] = stand_in.as_tensor().clone();
-            stand_ins.push(stand_in);
-        }
+    /// Runs the block again, walks back from its results as far as its leaves, and returns their
+    /// gradients.
+    fn run(&self) -> Result<Vec<Option<Tensor>>> {
+        let start = record::now();
         let replay = self.flags.as_deref().map(Replay::of);
         let mode = Forward {
             norm: self.norm,
             drops: replay.as_ref().map(|replay| replay as &dyn Drops),
             recompute: false,
         };
-        let results = (self.block)(&inputs, &mode)?;
+        let results = (self.block)(&self.inputs, &mode)?;
         if let Some(error) = replay.and_then(|replay| replay.error.into_inner()) {
             candle_core::bail!("{OP}: {error}")
         }
@@ -156,99 +134,18 @@ impl Again {
                 self.shapes
             )
         }
-        let mut store = match seeded(results, self.slots.take_results())? {
-            Some(seed) => seed.backward()?,
-            None => return Ok(()),
-        };
-        let mut gradients = Vec::with_capacity(self.tracked.len() + self.variables.len());
-        for stand_in in &stand_ins {
-            gradients.push(store.remove(stand_in));
-        }
-        for &variable in &self.variables {
-            gradients.push(store.get_id(variable).cloned());
-        }
-        self.slots.leave_gradients(gradients);
-        Ok(())
+        let arrived: Vec<_> = self.arrived.0.lock().iter_mut().map(Option::take).collect();
+        let seeds = results.into_iter().zip(arrived);
+        let seeds = seeds.filter_map(|(result, gradient)| Some((result, gradient?)));
+        let gradients = gradients_of(seeds.collect(), start, false)?;
+        let of = |&id: &TensorId| gradients.get_id(id).cloned();
+        Ok(self.leaves.iter().map(of).collect())
     }
 }
 
-/// A tensor whose backward pass starts at `results` with the given gradients; `None` where no
-/// result has one.
-fn seeded(results: Vec<Tensor>, gradients: Vec<Option<Tensor>>) -> Result<Option<Tensor>> {
-    let mut seed: Option<Tensor> = None;
-    for (result, gradient) in results.into_iter().zip(gradients) {
-        let Some(gradient) = gradient.filter(|_| result.track_op()) else {
-            continue;
-        };
-        let empty = token(&result)?;
-        seed = Some(match &seed {
-            None => attach(OP, [&result], empty, 1, move |_, _| {
-                Ok([Some(gradient.clone())])
-            })?,
-            Some(last) => attach(OP, [last, &result], empty, 1, move |_, grad| {
-                Ok([Some(grad.clone()), Some(gradient.clone())])
-            })?,
-        });
-    }
-    Ok(seed)
-}
-
-/// Joins all `leaves` into one element that the results can hang on. Its backward pass is `again`,
-/// after which the leaves get their gradients from the slots.
-fn link(leaves: &[Tensor], again: Again) -> Result<Tensor> {
-    let slots = Arc::clone(&again.slots);
-    // Leaves inside a graph need a gradient, if only zeros; variables can do without.
-    let inner: Vec<bool> = leaves.iter().map(|leaf| !leaf.is_variable()).collect();
-    let take = move |i: usize, leaf: &Tensor| -> Result<Option<Tensor>> {
-        match slots.take_gradient(i) {
-            None if inner[i] => leaf.zeros_like().map(Some),
-            gradient => Ok(gradient),
-        }
-    };
-    let take = Arc::new(take);
-    let mut again = Some(again);
-    let mut last: Option<Tensor> = None;
-    for start in (0..leaves.len()).step_by(2) {
-        let mut run = None;
-        if start + 2 >= leaves.len() {
-            run = again.take();
-        }
-        let prepare = move || run.as_ref().map_or(Ok(()), Again::run);
-        let take = Arc::clone(&take);
-        let pair: Vec<Tensor> = leaves[start..leaves.len().min(start + 2)].to_vec();
-        let saved: Vec<Tensor> = pair.iter().map(Tensor::detach).collect();
-        let empty = token(&pair[0])?;
-        last = Some(match (&last, &pair[..]) {
-            (None, [a]) => attach(OP, [a], empty, 1, move |_, _| {
-                prepare()?;
-                Ok([take(start, &saved[0])?])
-            })?,
-            (None, [a, b, ..]) => attach(OP, [a, b], empty, 1, move |_, _| {
-                prepare()?;
-                Ok([take(start, &saved[0])?, take(start + 1, &saved[1])?])
-            })?,
-            (Some(last), [a]) => attach(OP, [last, a], empty, 1, move |_, grad| {
-                prepare()?;
-                Ok([Some(grad.clone()), take(start, &saved[0])?])
-            })?,
-            (Some(last), [a, b, ..]) => attach(OP, [last, a, b], empty, 1, move |_, grad| {
-                prepare()?;
-                let (a, b) = (take(start, &saved[0])?, take(start + 1, &saved[1])?);
-                Ok([Some(grad.clone()), a, b])
-            })?,
-            (_, []) => candle_core::bail!("{OP}: a link without leaves"),
-        });
-    }
-    match last {
-        Some(last) => Ok(last),
-        None => candle_core::bail!("{OP}: nothing to link"),
-    }
-}
-
-/// The storage of one element, where `like` is.
-fn token(like: &Tensor) -> Result<Storage> {
-    own_storage(&Tensor::zeros(1, DType::F32, like.device())?)
-}
+/// The results' gradients on their way to the second run; `None` where the loss does not use one,
+/// and all `None` between two backward passes.
+struct Arrived(Mutex<Vec<Option<Tensor>>>);
 
 /// A copy of a tensor's elements, contiguous.
 fn own_storage(tensor: &Tensor) -> Result<Storage> {
@@ -259,50 +156,6 @@ fn own_storage(tensor: &Tensor) -> Result<Storage> {
     };
     let (storage, layout) = tensor.storage_and_layout();
     storage.try_clone(layout)
-}
-
-/// The variables that `results` were computed from, in a fixed order.
-fn variables(results: &[Tensor]) -> Vec<Tensor> {
-    let mut seen = HashSet::new();
-    let nodes = results.iter().flat_map(|result| result.sorted_nodes());
-    nodes
-        .filter(|node| node.is_variable() && seen.insert(node.id()))
-        .cloned()
-        .collect()
-}
-
-/// Gradients on their way from one op of the chain to the next. All slots are empty between two
-/// backward passes.
-struct Slots {
-    /// Of the block's results; `None` where the loss does not use one.
-    results: Mutex<Vec<Option<Tensor>>>,
-    /// Of the tracked inputs and the variables.
-    gradients: Mutex<Vec<Option<Tensor>>>,
-}
-
-impl Slots {
-    fn new(results: usize, leaves: usize) -> Self {
-        Self {
-            results: Mutex::new(vec![None; results]),
-            gradients: Mutex::new(vec![None; leaves]),
-        }
-    }
-
-    fn leave_result(&self, i: usize, gradient: &Tensor) {
-        self.results.lock()[i] = Some(gradient.clone());
-    }
-
-    fn take_results(&self) -> Vec<Option<Tensor>> {
-        self.results.lock().iter_mut().map(Option::take).collect()
-    }
-
-    fn leave_gradients(&self, gradients: Vec<Option<Tensor>>) {
-        *self.gradients.lock() = gradients;
-    }
-
-    fn take_gradient(&self, i: usize) -> Option<Tensor> {
-        self.gradients.lock()[i].take()
-    }
 }
 
 /// One call of [`Drops::keep`] and its answer.

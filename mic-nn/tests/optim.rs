@@ -6,6 +6,7 @@
 #[path = "../../testdata/golden.rs"]
 mod golden;
 
+use mic_nn::autograd::backward;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -65,7 +66,7 @@ fn accumulate(
     grads.clear();
     for (name, var) in named {
         if let Some(grad) = given.get(name) {
-            grads.accumulate(&(var.as_tensor() * grad)?.sum_all()?.backward()?)?;
+            grads.accumulate(&backward(&(var.as_tensor() * grad)?.sum_all()?)?)?;
         }
     }
     Ok(())
@@ -127,7 +128,7 @@ fn a_gradient_that_does_not_fit_changes_nothing() -> Result<()> {
     // The accumulator has other ideas of what "b" is.
     let other = [("a".to_string(), a.clone()), ("b".to_string(), a.clone())];
     let mut grads = Grads::new(&other);
-    grads.accumulate(&a.sum_all()?.backward()?)?;
+    grads.accumulate(&backward(&a.sum_all()?)?)?;
     let rules = GroupRules::uniform(0.1, 0.0);
     let mut optimizer = Sgd::new(&named, &rules, SgdConfig::default());
     let error = optimizer.step(&grads, &|lr| lr).err().unwrap().to_string();

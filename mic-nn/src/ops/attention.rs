@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::attach::attach;
+use super::attach::attach_with_result;
 use super::cpu::{Mat, Shared, dispatch, gemm, storage, tensor, view};
 use super::math::{Math, accumulate, max, sum};
 use super::simd::vectorized;
@@ -135,7 +135,7 @@ fn attention_cpu<T: Math>(q: &Tensor, kv: &Tensor, sizes: Sizes) -> Result<Tenso
     };
     let tracked = (q.track_op(), kv.track_op());
     let (saved_q, saved_kv) = (q.detach(), kv.detach());
-    attach(
+    attach_with_result(
         OP,
         [q, kv],
         storage(output),
@@ -388,6 +388,7 @@ fn gather<T: Math>(dkv: &mut [T], partials: &[T], shares: usize, s: Sizes) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autograd::backward;
     use crate::gradcheck::{max_relative_error, wave};
     use candle_core::{D, DType, Var};
 
@@ -416,13 +417,11 @@ mod tests {
             let (q64, kv64) = (Var::from_tensor(&q)?, Var::from_tensor(&kv)?);
             let want = plain(&q64, &kv64, heads)?;
             let cotangent = wave(&[b, n, c], 1.0, 0.31, 0.5)?;
-            let want_grads = (&want * &cotangent)?.sum_all()?.backward()?;
+            let want_grads = backward(&(&want * &cotangent)?.sum_all()?)?;
             let q32 = Var::from_tensor(&q.to_dtype(DType::F32)?)?;
             let kv32 = Var::from_tensor(&kv.to_dtype(DType::F32)?)?;
             let y = attention(&q32, &kv32, heads)?;
-            let grads = (&y * cotangent.to_dtype(DType::F32)?)?
-                .sum_all()?
-                .backward()?;
+            let grads = backward(&(&y * cotangent.to_dtype(DType::F32)?)?.sum_all()?)?;
             let error = |a: &Tensor, b: &Tensor| -> Result<f64> {
                 (a.to_dtype(DType::F64)? - b)?.abs()?.max_all()?.to_scalar()
             };

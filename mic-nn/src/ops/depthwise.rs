@@ -125,10 +125,10 @@ fn depthwise_cpu<T: Elem>(
         Ok([dx, dw, db])
     };
     match bias {
-        Some(bias) => attach(op, [x, w, bias], storage(output), shape, move |_, grad| {
+        Some(bias) => attach(op, [x, w, bias], storage(output), shape, move |grad| {
             gradients(grad)
         }),
-        None => attach(op, [x, w], storage(output), shape, move |_, grad| {
+        None => attach(op, [x, w], storage(output), shape, move |grad| {
             let [dx, dw, _] = gradients(grad)?;
             Ok([dx, dw])
         }),

@@ -110,7 +110,7 @@ fn scale_groups(op: &'static str, x: &Tensor, factors: Vec<f64>) -> Result<Tenso
     let x = x.contiguous()?;
     dispatch!(op, x.dtype(), T => {
         let output = storage(scale_cpu::<T>(op, &x, &factors)?);
-        attach(op, [&x], output, x.shape(), move |_, grad| {
+        attach(op, [&x], output, x.shape(), move |grad| {
             Ok([Some(tensor(scale_cpu::<T>(op, grad, &factors)?, grad.shape()))])
         })
     })
@@ -155,7 +155,7 @@ fn add_scaled_cpu<T: Elem>(
         });
     }
     let (track_a, track_b) = (a.track_op(), b.track_op());
-    attach(op, [a, b], storage(output), a.shape(), move |_, grad| {
+    attach(op, [a, b], storage(output), a.shape(), move |grad| {
         let scaled = if !track_b {
             None
         } else if factors.iter().all(|&f| f == 1.0) {

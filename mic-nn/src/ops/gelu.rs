@@ -50,7 +50,7 @@ fn gelu_cpu<T: Math>(x: &Tensor) -> Result<Tensor> {
         });
     drop(input);
     let saved = x.detach();
-    attach("gelu", [x], storage(output), x.shape(), move |_, grad| {
+    attach("gelu", [x], storage(output), x.shape(), move |grad| {
         let (x, g) = (view::<T>("gelu", &saved)?, view::<T>("gelu", grad)?);
         let mut dx = vec![T::zero(); g.len()];
         dx.par_chunks_mut(CHUNK)

@@ -21,7 +21,7 @@ pub fn gradient_reversal(x: &Tensor, coefficient: f64) -> Result<Tensor> {
     let x = x.contiguous()?;
     dispatch!(OP, x.dtype(), T => {
         let output = view::<T>(OP, &x)?.to_vec();
-        attach(OP, [&x], storage(output), x.shape(), move |_, grad| {
+        attach(OP, [&x], storage(output), x.shape(), move |grad| {
             let factor = -coefficient as T;
             let dx: Vec<T> = view::<T>(OP, grad)?.par_iter().map(|&g| g * factor).collect();
             Ok([Some(tensor(dx, grad.shape()))])

@@ -100,7 +100,7 @@ fn group_norm_cpu<T: Elem>(
         [x, gamma, beta],
         storage(output),
         x.shape(),
-        move |_, grad| {
+        move |grad| {
             let (x, g) = (view::<T>(op, &saved_x)?, view::<T>(op, grad)?);
             let gamma = view::<T>(op, &saved_gamma)?;
             let gamma = &*gamma;

@@ -94,7 +94,7 @@ fn layer_norm_cpu<T: Math>(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) 
         [x, gamma, beta],
         storage(output),
         x.shape(),
-        move |_, grad| {
+        move |grad| {
             let (x, gamma) = (view::<T>(OP, &saved_x)?, view::<T>(OP, &saved_gamma)?);
             let g = view::<T>(OP, grad)?;
             let (dx, parameters) = backward(&x, &gamma, &statistics, &g, tracked);

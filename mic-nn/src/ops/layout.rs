@@ -38,7 +38,7 @@ fn swap_last_cpu<T: Elem>(x: &Tensor) -> Result<Tensor> {
         [x],
         storage(output),
         (b, cols, rows),
-        move |_, grad| {
+        move |grad| {
             let dx = transposed::<T>(&view("swap_last", grad)?, b, cols, rows);
             Ok([Some(tensor(dx, (b, rows, cols)))])
         },
@@ -120,7 +120,7 @@ fn patchify_cpu<T: Elem>(
         [x],
         storage(output),
         (b, ph * pw, r * line),
-        move |_, grad| {
+        move |grad| {
             let grad = view::<T>("patchify", grad)?;
             let mut dx = vec![T::zero(); b * h * w * c];
             dx.par_chunks_mut(w * c).enumerate().for_each(|(row, out)| {

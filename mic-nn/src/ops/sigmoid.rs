@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::attach::attach;
+use super::attach::attach_with_result;
 use super::cpu::{dispatch, storage, tensor, view};
 use super::math::Math;
 
@@ -27,7 +27,7 @@ pub(super) fn value<T: Math>(x: T) -> T {
 
 fn sigmoid_cpu<T: Math>(x: &Tensor) -> Result<Tensor> {
     let output: Vec<T> = view::<T>(OP, x)?.par_iter().map(|&x| value(x)).collect();
-    attach(OP, [x], storage(output), x.shape(), |result, grad| {
+    attach_with_result(OP, [x], storage(output), x.shape(), |result, grad| {
         let (y, g) = (view::<T>(OP, result)?, view::<T>(OP, grad)?);
         let pairs = y.par_iter().zip(g.par_iter());
         let dx: Vec<T> = pairs.map(|(&y, &g)| g * y * (T::one() - y)).collect();

@@ -4,7 +4,7 @@ use candle_core::shape::Dim;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::attach::attach;
+use super::attach::attach_with_result;
 use super::cpu::{Shared, dispatch, storage, tensor, view};
 use super::math::{Math, max, sum};
 use super::simd::vectorized;
@@ -37,7 +37,7 @@ fn softmax_cpu<T: Math>(x: &Tensor, size: usize, inner: usize) -> Result<Tensor>
             by_block(&mut output, size, inner, &x, &x, forward_block);
         }
     }
-    attach(OP, [x], storage(output), x.shape(), move |result, grad| {
+    attach_with_result(OP, [x], storage(output), x.shape(), move |result, grad| {
         let (y, g) = (view::<T>(OP, result)?, view::<T>(OP, grad)?);
         let mut dx = vec![T::zero(); g.len()];
         if inner == 1 {

@@ -119,12 +119,13 @@ impl Kernel<2> for Factors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autograd::backward;
     use candle_core::Device;
 
     fn gradient_of(var: &Var, grads: &mut Grads, value: [f64; 2]) -> Result<()> {
         grads.clear();
         let value = Tensor::new(&value, &Device::Cpu)?.to_dtype(var.dtype())?;
-        grads.accumulate(&(var.as_tensor() * value)?.sum_all()?.backward()?)
+        grads.accumulate(&backward(&(var.as_tensor() * value)?.sum_all()?)?)
     }
 
     #[test]

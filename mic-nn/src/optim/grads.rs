@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, Var};
 use rayon::prelude::*;
 
-use super::in_place::{Slot, update};
+use super::in_place::{Slot, add_in_place, update};
 use super::sweep::CHUNK;
+use crate::autograd::Gradients;
 use crate::ops::cpu::{Elem, dispatch, view};
-use crate::ops::math::accumulate;
 use crate::ops::simd::vectorized;
 
 const OP: &str = "grads";
@@ -48,25 +47,24 @@ impl Grads {
         }
     }
 
-    /// Adds the parameters' gradients of one backward pass; everything else in `store` is left
-    /// out, so that it is freed with the store.
+    /// Adds the parameters' gradients of one backward pass.
     ///
     /// # Errors
     /// When a gradient changes its shape or dtype from one pass to the next.
-    pub fn accumulate(&mut self, store: &GradStore) -> Result<()> {
+    pub fn accumulate(&mut self, pass: &Gradients) -> Result<()> {
         for entry in &mut self.entries {
-            let Some(new) = store.get_id(entry.id) else {
+            let Some(new) = pass.get_id(entry.id) else {
                 continue;
             };
             let new = new.detach().contiguous()?;
             match &entry.gradient {
-                // The store may hand the same storage to others: it is not changed.
+                // Others may hold the same storage: it is not changed.
                 None => entry.gradient = Some(new),
                 Some(sum) if !entry.owned => {
                     entry.gradient = Some((sum + new)?);
                     entry.owned = true;
                 }
-                Some(sum) => dispatch!(OP, sum.dtype(), T => add_in_place::<T>(sum, &new)?),
+                Some(sum) => add_in_place(sum, &new)?,
             }
         }
         Ok(())
@@ -196,28 +194,6 @@ fn scale_in_place<T: Slot>(gradient: &Tensor, factor: f64) -> Result<()> {
     })
 }
 
-fn add_in_place<T: Slot>(sum: &Tensor, new: &Tensor) -> Result<()> {
-    if sum.dims() != new.dims() {
-        candle_core::bail!(
-            "{OP}: a gradient of shape {:?} is added to one of {:?}",
-            new.dims(),
-            sum.dims()
-        )
-    }
-    let new = view::<T>(OP, new)?;
-    update::<T>(OP, sum, |sum| {
-        sum.par_chunks_mut(CHUNK)
-            .zip(new.par_chunks(CHUNK))
-            .for_each(|(sum, new)| {
-                vectorized(
-                    #[inline(always)]
-                    || accumulate(sum, new),
-                );
-            });
-        Ok(())
-    })
-}
-
 /// The Euclidean norm of all tensors together, each multiplied by its weight where it has one of
 /// the same shape. Added up in double precision and in a fixed order.
 pub(super) fn norm<'a>(
@@ -285,6 +261,7 @@ fn all_finite<T: Elem>(gradient: &Tensor) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::autograd::backward;
     use candle_core::Device;
 
     #[test]
@@ -294,11 +271,11 @@ mod tests {
         let unused = Var::new(&[1f32], &Device::Cpu)?;
         let named = |n: &str, v: &Var| (n.to_string(), v.clone());
         let mut grads = Grads::new(&[named("a", &a), named("b", &b), named("unused", &unused)]);
-        let first = a.sum_all()?.backward()?;
+        let first = backward(&a.sum_all()?)?;
         grads.accumulate(&first)?;
-        grads.accumulate(&a.sqr()?.sum_all()?.backward()?)?;
-        grads.accumulate(&(a.sum_all()? * 2.0)?.backward()?)?;
-        grads.accumulate(&(b.sum_all()? * -5.0)?.backward()?)?;
+        grads.accumulate(&backward(&a.sqr()?.sum_all()?)?)?;
+        grads.accumulate(&backward(&(a.sum_all()? * 2.0)?)?)?;
+        grads.accumulate(&backward(&(b.sum_all()? * -5.0)?)?)?;
         let value = |name: &str| grads.get(name).unwrap().to_vec1::<f32>();
         assert_eq!(value("a")?, [9.0, 11.0]);
         assert_eq!(value("b")?, [-5.0]);
@@ -325,7 +302,7 @@ mod tests {
     fn the_culprit_of_a_bad_gradient_is_named() -> Result<()> {
         let a = Var::new(&[0f32, 4.0], &Device::Cpu)?;
         let mut grads = Grads::new(&[("a".to_string(), a.clone())]);
-        grads.accumulate(&a.sqrt()?.sum_all()?.backward()?)?;
+        grads.accumulate(&backward(&a.sqrt()?.sum_all()?)?)?;
         assert_eq!(grads.first_not_finite()?, Some("a"));
         assert!(!grads.is_finite()?);
         let error = grads.clip_global_norm(1.0, NonFinite::Error).err();

@@ -5,7 +5,12 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor};
 
-use crate::ops::cpu::Elem;
+use rayon::prelude::*;
+
+use super::sweep::CHUNK;
+use crate::ops::cpu::{Elem, dispatch, view};
+use crate::ops::math::accumulate;
+use crate::ops::simd::vectorized;
 
 /// An element type whose tensors can be changed in place.
 pub(super) trait Slot: Elem {
@@ -69,6 +74,35 @@ pub(super) fn update<T: Slot>(
         name,
         f: Mutex::new(Some(f)),
         element: PhantomData,
+    })
+}
+
+/// `sum += new` for contiguous tensors of one shape and dtype, F32 or F64.
+///
+/// # Errors
+/// When shapes or dtypes do not fit; the sum is unchanged then.
+pub(crate) fn add_in_place(sum: &Tensor, new: &Tensor) -> Result<()> {
+    const OP: &str = "adding gradients";
+    if sum.dims() != new.dims() {
+        candle_core::bail!(
+            "{OP}: a gradient of shape {:?} is added to one of {:?}",
+            new.dims(),
+            sum.dims()
+        )
+    }
+    dispatch!(OP, sum.dtype(), T => {
+        let new = view::<T>(OP, new)?;
+        update::<T>(OP, sum, |sum| {
+            sum.par_chunks_mut(CHUNK)
+                .zip(new.par_chunks(CHUNK))
+                .for_each(|(sum, new)| {
+                    vectorized(
+                        #[inline(always)]
+                        || accumulate(sum, new),
+                    );
+                });
+            Ok(())
+        })
     })
 }
 

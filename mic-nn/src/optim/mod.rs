@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! grads.clear();
-//! for loss in losses { grads.accumulate(&loss.backward()?)?; }
+//! for loss in losses { grads.accumulate(&backward(&loss)?)?; }
 //! optimizer.step(&grads, &|base| schedule.lr(iteration, base))?;
 //! ```
 
@@ -11,7 +11,7 @@ mod adamw;
 mod engine;
 mod grads;
 mod groups;
-mod in_place;
+pub(crate) mod in_place;
 mod optimizer;
 mod sam;
 mod sgd;

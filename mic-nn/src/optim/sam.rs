@@ -52,9 +52,9 @@ struct Param {
 ///
 /// ```text
 /// grads.clear();
-/// grads.accumulate(&first_loss.backward()?)?;  drop(first_loss);
+/// grads.accumulate(&backward(&first_loss)?)?;  drop(first_loss);
 /// sam.ascend(&mut grads)?;                     // moves the parameters, clears the gradients
-/// grads.accumulate(&second_loss()?.backward()?)?;
+/// grads.accumulate(&backward(&second_loss()?)?)?;
 /// sam.restore()?;                              // to the bit
 /// optimizer.step(&grads, &lr)?;
 /// ```

@@ -1,6 +1,7 @@
 //! One training step: supervised source, self-training on mixed images (DACS; DAFormer, sec. 3),
 //! and masked image consistency (MIC, sec. 3.2) on top of either.
 
+use mic_nn::autograd::backward;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
@@ -184,7 +185,7 @@ impl SelfTraining {
             log.scalars
                 .insert("src.loss_imnet_feat_dist".into(), f64::NAN);
         }
-        self.grads.accumulate(&loss.backward()?)?;
+        self.grads.accumulate(&backward(&loss)?)?;
         drop((output, loss));
 
         // Self-training on mixed images.
@@ -221,7 +222,7 @@ impl SelfTraining {
             show(&mut tap, "mix.logits", &output.logits);
             let loss =
                 self.segmentation_loss(&output, &truth, "mix.decode", &mut log, tap.is_some())?;
-            self.grads.accumulate(&loss.backward()?)?;
+            self.grads.accumulate(&backward(&loss)?)?;
             pseudo = Some(labels);
         }
 
@@ -261,7 +262,7 @@ impl SelfTraining {
             let loss = self.segmentation_loss(&output, &truth, key, &mut log, tap.is_some())?;
             let loss = (loss * masked.lambda)?;
             log.add("masked.decode.loss_seg", &loss)?;
-            self.grads.accumulate(&loss.backward()?)?;
+            self.grads.accumulate(&backward(&loss)?)?;
         }
         Ok(log.scalars)
     }

@@ -111,12 +111,12 @@ fn conv2d_cpu<T: Elem>(
             [x, w, bias],
             storage(output),
             shape,
-            move |_, grad| {
+            move |grad| {
                 let (dx, dw, db) = gradients(grad)?;
                 Ok([dx, dw, db])
             },
         ),
-        None => attach("conv2d", [x, w], storage(output), shape, move |_, grad| {
+        None => attach("conv2d", [x, w], storage(output), shape, move |grad| {
             let (dx, dw, _) = gradients(grad)?;
             Ok([dx, dw])
         }),

@@ -69,7 +69,7 @@ fn entropy_cpu<T: Math>(logits: &Tensor, shape: Vec<usize>, scale: f64) -> Resul
         (0..count).into_par_iter().map(one).collect()
     };
     let saved = logits.detach();
-    attach(OP, [logits], storage(output), shape, move |_, grad| {
+    attach(OP, [logits], storage(output), shape, move |grad| {
         let (z, g) = (view::<T>(OP, &saved)?, view::<T>(OP, grad)?);
         let mut dz = vec![T::zero(); z.len()];
         dz.par_chunks_mut(classes * pixels)

@@ -108,7 +108,7 @@ fn pairwise_cpu<T: Math, L: PairLoss>(
         [input, target],
         storage(output),
         shape,
-        move |_, grad| {
+        move |grad| {
             let (x, t) = (view::<T>(L::OP, &saved.0)?, view::<T>(L::OP, &saved.1)?);
             let g = view::<T>(L::OP, grad)?;
             let (x, t, g): (&[T], &[T], &[T]) = (&x, &t, &g);

@@ -97,7 +97,7 @@ fn resize_cpu<T: Elem>(
         [x],
         storage(output),
         (batch, channels, oh, ow),
-        move |_, grad| {
+        move |grad| {
             let grad = view::<T>(op, grad)?;
             let mut dx = vec![T::zero(); batch * channels * h * w];
             let planes = dx.par_chunks_mut(h * w).zip(grad.par_chunks(oh * ow));
