@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
-use mic_nn::autograd::backward;
+use mic_nn::autograd::{Gradients, backward, backward_retaining};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use mic_nn::forward::{Drops, Forward, NormMode, RandomDrops};
 use mic_nn::gradcheck::{max_relative_error, wave};
@@ -40,7 +39,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
 }
 
 /// Every variable's gradient, in order; `None` where it has none.
-fn gradients(store: &Store, grads: &GradStore) -> Vec<(String, Option<Vec<u32>>)> {
+fn gradients(store: &Store, grads: &Gradients) -> Vec<(String, Option<Vec<u32>>)> {
     let of = |(name, var): (String, Var)| {
         let grad = grads.get(&var).map(bits);
         (name, grad)
@@ -144,7 +143,7 @@ fn batch_norm_dropout_nesting_and_several_backward_passes() -> Result<()> {
         named.push(("x".into(), x));
         let mut grads = Grads::new(&named);
         // Two losses over one graph, walked back separately.
-        grads.accumulate(&backward(&weighed(std::slice::from_ref(&y))?)?)?;
+        grads.accumulate(&backward_retaining(&weighed(std::slice::from_ref(&y))?)?)?;
         grads.accumulate(&backward(&y.sqr()?.sum_all()?)?)?;
         let names = named.iter().map(|(name, _)| name);
         let all: Vec<_> = names.map(|n| bits(grads.get(n).unwrap())).collect();
@@ -187,7 +186,7 @@ fn several_inputs_and_results() -> Result<()> {
     })?;
     assert!(error < 1e-7, "{error:e}");
     // Of a variable; the second result is not used, one input is no part of a graph.
-    let gradient = |recompute: bool| -> Result<_> {
+    let gradient = |recompute: bool| -> Result<Tensor> {
         let x = [&inputs[0].t()?.contiguous()?.t()?, &inputs[1]];
         let y = match recompute {
             true => checkpoint(&x, &Forward::eval(), block(w.as_tensor().clone()))?,
@@ -198,9 +197,11 @@ fn several_inputs_and_results() -> Result<()> {
         // candle's own product computes a gradient for constants.
         let constants = x.iter().filter(|x| grads.get(x).is_some()).count();
         assert!(!recompute || constants == 0);
-        grads.get(&w).unwrap().to_vec2::<f64>()
+        Ok(grads.get(&w).unwrap().clone())
     };
-    assert_eq!(gradient(true)?, gradient(false)?);
+    // candle's ops are walked result by result, whose gradients add up in another order.
+    let difference = (gradient(true)? - gradient(false)?)?.abs()?.max_all()?;
+    assert!(difference.to_scalar::<f64>()? < 1e-14);
     Ok(())
 }
 
@@ -221,7 +222,7 @@ fn without_a_graph_the_block_runs_once_and_nothing_is_kept() -> Result<()> {
 }
 
 #[test]
-fn an_unused_input_inside_a_graph_gets_zeros() -> Result<()> {
+fn an_unused_input_gets_no_gradient() -> Result<()> {
     let a = Var::from_tensor(&image(&[2])?)?;
     let b = Var::from_tensor(&image(&[2])?)?;
     let inner = b.affine(2.0, 0.0)?;
@@ -230,7 +231,7 @@ fn an_unused_input_inside_a_graph_gets_zeros() -> Result<()> {
     })?;
     let grads = backward(&y[0].sum_all()?)?;
     assert!(grads.get(&a).is_some());
-    assert_eq!(grads.get(&b).unwrap().to_vec1::<f32>()?, [0.0, 0.0]);
+    assert!(grads.get(&b).is_none());
     Ok(())
 }
 
