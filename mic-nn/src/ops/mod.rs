@@ -12,6 +12,7 @@ pub(crate) mod sums;
 
 mod attention;
 mod batch_norm;
+mod cast;
 mod conv2d;
 mod cross_entropy;
 mod depthwise;
@@ -31,6 +32,7 @@ mod softmax;
 
 pub use attention::attention;
 pub use batch_norm::{batch_norm, batch_norm_eval};
+pub use cast::cast;
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use cross_entropy::{CrossEntropyOptions, cross_entropy, pixel_accuracy};
 pub use depthwise::depthwise_conv2d_nhwc;
