@@ -8,4 +8,4 @@ mod norm;
 pub use conv::{Conv2d, Conv2dConfig, DepthwiseTokens, PatchLinear};
 pub use drop::{DropPath, Dropout2d};
 pub use linear::Linear;
-pub use norm::{BatchNorm2d, GroupNorm, LayerNorm};
+pub use norm::{BatchNorm2d, BatchNormConfig, FrozenBatchNorm2d, GroupNorm, LayerNorm};

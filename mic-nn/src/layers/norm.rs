@@ -57,6 +57,27 @@ impl GroupNorm {
     }
 }
 
+/// How a [`BatchNorm2d`] starts and what of it is trained; the default is PyTorch's.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormConfig {
+    /// Initial weights.
+    pub weight: Init,
+    /// Normalises with the running statistics in training, too, and leaves them as they are.
+    pub running: bool,
+    /// Whether weight and bias get gradients.
+    pub trained: bool,
+}
+
+impl Default for BatchNormConfig {
+    fn default() -> Self {
+        Self {
+            weight: Init::Const(1.0),
+            running: false,
+            trained: true,
+        }
+    }
+}
+
 /// Batch normalisation of (B, C, H, W), eps 1e-5.
 ///
 /// With batch statistics it normalises with the biased variance and moves the running statistics
@@ -68,6 +89,7 @@ pub struct BatchNorm2d {
     running_mean: Buffer,
     running_var: Buffer,
     batches: Buffer,
+    running: bool,
 }
 
 const EPS: f64 = 1e-5;
@@ -76,23 +98,29 @@ const MOMENTUM: f64 = 0.1;
 impl BatchNorm2d {
     /// Declares `weight`, `bias` and the running statistics below `scope`.
     pub fn new(scope: &Scope, channels: usize) -> Result<Self> {
-        let cpu = &Device::Cpu;
-        let zeros = Tensor::zeros(channels, DType::F32, cpu)?;
-        let ones = Tensor::ones(channels, DType::F32, cpu)?;
-        let count = Tensor::new(0i64, cpu)?;
+        Self::with(scope, channels, &BatchNormConfig::default())
+    }
+
+    /// The same with other than PyTorch's defaults.
+    pub fn with(scope: &Scope, channels: usize, config: &BatchNormConfig) -> Result<Self> {
+        let weight = scope.param("weight", channels, config.weight)?;
+        let bias = scope.param("bias", channels, Init::Const(0.0))?;
+        let (mean, var) = statistics(scope, channels)?;
+        let count = Tensor::new(0i64, &Device::Cpu)?;
         Ok(Self {
-            weight: scope.param("weight", channels, Init::Const(1.0))?,
-            bias: scope.param("bias", channels, Init::Const(0.0))?,
-            running_mean: scope.buffer("running_mean", zeros)?,
-            running_var: scope.buffer("running_var", ones)?,
+            weight: trained(weight, config.trained),
+            bias: trained(bias, config.trained),
+            running_mean: mean,
+            running_var: var,
             batches: scope.buffer("num_batches_tracked", count)?,
+            running: config.running,
         })
     }
 
     /// Applies the layer to (B, C, H, W).
     pub fn forward(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
         let (mean, var) = (self.running_mean.get(), self.running_var.get());
-        if mode.norm == NormMode::Running {
+        if self.running || mode.norm == NormMode::Running {
             return ops::batch_norm_eval(x, &self.weight, &self.bias, &mean, &var, EPS);
         }
         let (y, batch_mean, batch_var) = ops::batch_norm(x, &self.weight, &self.bias, EPS)?;
@@ -109,5 +137,65 @@ impl BatchNorm2d {
             .set(towards(&var, &batch_var, count / (count - 1.0))?);
         self.batches.set((self.batches.get() + 1.0)?);
         Ok(y)
+    }
+}
+
+/// Batch normalisation of (B, C, H, W) that never learns: weight, bias and statistics are buffers,
+/// no gradient reaches them, and they are the same in training and evaluation.
+///
+/// `y = x * scale + (bias - running_mean * scale)` with
+/// `scale = weight / sqrt(running_var + eps)`. torchvision's layer of this name has an eps of
+/// 1e-5; the one of maskrcnn-benchmark has none, and a variance of 0 gives infinities there.
+#[derive(Clone, Debug)]
+pub struct FrozenBatchNorm2d {
+    weight: Buffer,
+    bias: Buffer,
+    running_mean: Buffer,
+    running_var: Buffer,
+    eps: f64,
+}
+
+impl FrozenBatchNorm2d {
+    /// Declares the buffers `weight`, `bias`, `running_mean` and `running_var` (C) below `scope`,
+    /// of values 1, 0, 0 and 1.
+    pub fn new(scope: &Scope, channels: usize, eps: f64) -> Result<Self> {
+        let weight = scope.buffer("weight", Tensor::ones(channels, DType::F32, &Device::Cpu)?)?;
+        let bias = scope.buffer("bias", Tensor::zeros(channels, DType::F32, &Device::Cpu)?)?;
+        let (running_mean, running_var) = statistics(scope, channels)?;
+        Ok(Self {
+            weight,
+            bias,
+            running_mean,
+            running_var,
+            eps,
+        })
+    }
+
+    /// Applies the layer to (B, C, H, W).
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        // The buffers may have been loaded or averaged since the last time.
+        let std = (self.running_var.get() + self.eps)?.sqrt()?;
+        let scale = (self.weight.get() / std)?;
+        let shift = (self.bias.get() - (self.running_mean.get() * &scale)?)?;
+        ops::channel_affine(x, &scale, &shift)
+    }
+}
+
+/// The buffers `running_mean` and `running_var`.
+fn statistics(scope: &Scope, channels: usize) -> Result<(Buffer, Buffer)> {
+    let cpu = &Device::Cpu;
+    let zeros = Tensor::zeros(channels, DType::F32, cpu)?;
+    let ones = Tensor::ones(channels, DType::F32, cpu)?;
+    Ok((
+        scope.buffer("running_mean", zeros)?,
+        scope.buffer("running_var", ones)?,
+    ))
+}
+
+/// A parameter, or a view of its values that no gradient passes.
+fn trained(parameter: Tensor, trained: bool) -> Tensor {
+    match trained {
+        true => parameter,
+        false => parameter.detach(),
     }
 }

@@ -1,3 +1,5 @@
 //! Backbones, one readable file each.
 
+pub mod fpn;
 pub mod mit;
+pub mod resnet;
