@@ -1,5 +1,6 @@
-//! Backbones, one readable file each.
+//! Backbones, one readable file or folder each.
 
 pub mod fpn;
 pub mod mit;
 pub mod resnet;
+pub mod vit;

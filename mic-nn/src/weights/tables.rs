@@ -99,15 +99,58 @@ pub fn mmsegmentation_mit() -> Rename {
         .to("layers.{s}.2.*", "norm{s+1}.*")
 }
 
+/// ViT of `transformers` (google/vit-*) to [`Vit`](crate::models::vit::Vit). Queries, keys and
+/// values are one product here. The pooler is left out.
+///
+/// Names as in `transformers`, models/vit/modeling_vit.py.
+pub fn hugging_face_vit() -> Rename {
+    let mut table = Rename::new();
+    // A network without classifier is saved without `vit.`.
+    for prefix in ["vit.", ""] {
+        let from = |rest: &str| format!("{prefix}{rest}");
+        for (theirs, ours) in [
+            ("embeddings.cls_token", "cls_token"),
+            ("embeddings.position_embeddings", "pos_embed"),
+            (
+                "embeddings.patch_embeddings.projection.*",
+                "patch_embed.proj.*",
+            ),
+            ("encoder.layer.{b}.layernorm_before.*", "blocks.{b}.norm1.*"),
+            ("encoder.layer.{b}.layernorm_after.*", "blocks.{b}.norm2.*"),
+            (
+                "encoder.layer.{b}.attention.output.dense.*",
+                "blocks.{b}.attn.proj.*",
+            ),
+            (
+                "encoder.layer.{b}.intermediate.dense.*",
+                "blocks.{b}.mlp.fc1.*",
+            ),
+            ("encoder.layer.{b}.output.dense.*", "blocks.{b}.mlp.fc2.*"),
+            ("layernorm.*", "norm.*"),
+        ] {
+            table = table.to(&from(theirs), ours);
+        }
+        let parts = ["query", "key", "value"]
+            .map(|part| from(&format!("encoder.layer.{{b}}.attention.attention.{part}.*")));
+        let parts = parts.each_ref().map(String::as_str);
+        table = table
+            .join(&parts, "blocks.{b}.attn.qkv.*")
+            .drop(&from("pooler.*"));
+    }
+    table.to("classifier.*", "head.*")
+}
+
 /// DINOv2 of `torch.hub` (facebookresearch/dinov2) to timm's names, which the ViTs here have: the
-/// same, but for the token of masked patches, which only pre-training uses, and for blocks in
-/// chunks, as in training checkpoints. For the latter, take the teacher's backbone first:
-/// `weights.below("backbone.")`.
+/// same, but for the registers, for the token of masked patches, which only pre-training uses, and
+/// for blocks in chunks, as in training checkpoints. For the latter, take the teacher's backbone
+/// first: `weights.below("backbone.")`. Load networks with registers with
+/// [`vit::load`](crate::models::vit::load).
 pub fn dinov2() -> Rename {
     Rename::new()
         .drop("mask_token")
         .drop("dino_head.*")
         .drop("ibot_head.*")
+        .to("register_tokens", "reg_token")
         .to("blocks.{c}.{b}.*", "blocks.{b}.*")
 }
 
@@ -128,6 +171,7 @@ mod tests {
             Some("blocks.7.ls1.gamma")
         );
         assert_eq!(name("mask_token"), None);
+        assert_eq!(name("register_tokens").as_deref(), Some("reg_token"));
         assert_eq!(name("cls_token").as_deref(), Some("cls_token"));
     }
 }
