@@ -12,6 +12,7 @@ pub(crate) mod sums;
 
 mod attention;
 mod batch_norm;
+mod boxes;
 mod cast;
 mod channel_affine;
 mod conv2d;
@@ -21,6 +22,7 @@ mod dropout;
 mod gelu;
 mod gradient_reversal;
 mod group_norm;
+mod index;
 mod layer_norm;
 mod layer_scale;
 mod layout;
@@ -33,9 +35,14 @@ mod resize_tokens;
 mod sigmoid;
 mod softmax;
 mod tokens;
+mod top_k;
 
 pub use attention::attention;
 pub use batch_norm::{batch_norm, batch_norm_eval};
+pub use boxes::{
+    BoxSize, LevelMapping, MultiLevelRoiAlign, NmsRule, RoiAlignOptions, batched_nms,
+    multi_level_roi_align, nms, roi_align,
+};
 pub use cast::cast;
 pub use channel_affine::channel_affine;
 pub use conv2d::{Conv2dOptions, conv2d};
@@ -45,6 +52,7 @@ pub use dropout::{add, add_drop_path, drop_path, dropout2d};
 pub use gelu::gelu;
 pub use gradient_reversal::gradient_reversal;
 pub use group_norm::group_norm;
+pub use index::{gather, index_select, scatter_add};
 pub use layer_norm::layer_norm;
 pub use layer_scale::add_layer_scale;
 pub use layout::{map_to_tokens, patchify, swap_last, tokens_to_map};
@@ -57,3 +65,4 @@ pub use resize_tokens::{BicubicOptions, resize_tokens_bicubic};
 pub use sigmoid::sigmoid;
 pub use softmax::softmax;
 pub use tokens::{mean_tokens, narrow_tokens, prepend_tokens};
+pub use top_k::top_k;
