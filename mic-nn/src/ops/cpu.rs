@@ -7,7 +7,8 @@ use candle_core::op::BackpropOp;
 use candle_core::{Result, Shape, Storage, Tensor, WithDType};
 use parking_lot::RwLockReadGuard;
 
-/// An element type that the kernels are written for: `f32`, and `f64` for gradient checks.
+/// An element type that the kernels are written for: `f32`, and `f64` for gradient checks. Nothing
+/// but plain floats may implement it: [`fresh`] relies on that.
 pub(crate) trait Elem:
     WithDType
     + num_traits::Float
@@ -111,6 +112,37 @@ pub(crate) fn storage<T: Elem>(data: Vec<T>) -> Storage {
 /// A tensor without a graph over a freshly computed vector.
 pub(crate) fn tensor<T: Elem>(data: Vec<T>, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(storage(data), shape, BackpropOp::none(), false)
+}
+
+/// A vector of `n` elements for a result that is written in full, without the pass that zeroes it.
+///
+/// Write every element before anything reads it: what it holds until then is arbitrary (left over
+/// from freed memory). In this crate's unit tests it is NaN, so that a gap shows.
+pub(crate) fn fresh<T: Elem>(n: usize) -> Vec<T> {
+    if cfg!(test) {
+        return vec![T::nan(); n];
+    }
+    // Interpreters have no assembly, other processors have not been tried.
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    return vec![T::zero(); n];
+    #[cfg(not(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64")))))]
+    {
+        let mut data = Vec::<T>::with_capacity(n);
+        // SAFETY: the capacity is at least `n`. Uninitialised memory may not be read as a number;
+        // the assembly, which to the compiler may write whatever its pointer reaches, turns it
+        // into memory of unknown content. `Elem` is implemented for `f32` and `f64` alone, of
+        // which every bit pattern is a value, so that a kernel that broke the rule above would
+        // compute wrong numbers but would not be undefined.
+        unsafe {
+            std::arch::asm!(
+                "/* {0} */",
+                in(reg) data.as_mut_ptr(),
+                options(nostack, preserves_flags)
+            );
+            data.set_len(n);
+        }
+        data
+    }
 }
 
 /// A matrix in a slice: `rows` x `cols` elements, `row_stride` and `col_stride` apart.

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach_with_result;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 
 /// Elements a task handles; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 1 << 14;
@@ -17,7 +17,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 
 fn relu_cpu<T: Elem>(x: &Tensor) -> Result<Tensor> {
     let input = view::<T>("relu", x)?;
-    let mut output = vec![T::zero(); input.len()];
+    let mut output = fresh::<T>(input.len());
     output
         .par_chunks_mut(CHUNK)
         .zip(input.par_chunks(CHUNK))
@@ -30,7 +30,7 @@ fn relu_cpu<T: Elem>(x: &Tensor) -> Result<Tensor> {
     drop(input);
     attach_with_result("relu", [x], storage(output), x.shape(), |result, grad| {
         let (y, g) = (view::<T>("relu", result)?, view::<T>("relu", grad)?);
-        let mut dx = vec![T::zero(); g.len()];
+        let mut dx = fresh::<T>(g.len());
         dx.par_chunks_mut(CHUNK)
             .zip(y.par_chunks(CHUNK).zip(g.par_chunks(CHUNK)))
             .for_each(|(dx, (y, g))| {
