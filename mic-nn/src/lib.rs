@@ -9,6 +9,7 @@ pub mod forward;
 pub mod gradcheck;
 pub mod init;
 pub mod layers;
+pub mod memory;
 pub mod models;
 pub mod ops;
 pub mod optim;
@@ -17,3 +18,8 @@ pub mod recompute;
 pub mod schedule;
 pub mod threads;
 pub mod weights;
+
+// The unit tests run on the crate's own allocator.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: memory::TensorAllocator = memory::TensorAllocator;
