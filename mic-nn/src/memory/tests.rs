@@ -22,8 +22,8 @@ mod pool_tests {
                     let bytes = class(size).bytes();
                     assert!(bytes >= size && bytes - size < size / 8, "{size}: {bytes}");
                     assert_eq!(class(bytes), class(size));
-                    assert_eq!(bytes % 4096, 0);
-                    assert!(bytes < 512 << 10 || bytes % (64 << 10) == 0);
+                    assert!(bytes.is_multiple_of(4096));
+                    assert!(bytes < 512 << 10 || bytes.is_multiple_of(64 << 10));
                 }
             }
             size += size / 16;
@@ -36,7 +36,7 @@ mod pool_tests {
         for size in [100 << 10, 1 << 20, 5 << 20] {
             let class = class(size);
             let first = pool.allocate(class);
-            assert!(first.zeroed && (size < HUGE || first.start as usize % HUGE == 0));
+            assert!(first.zeroed && (size < HUGE || (first.start as usize).is_multiple_of(HUGE)));
             // SAFETY: a block of this size in this test's hands.
             let bytes = unsafe { std::slice::from_raw_parts_mut(first.start, size) };
             assert!(bytes.iter().all(|&b| b == 0));

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use super::simd::vectorized;
 
 /// Elements a task handles at most.
@@ -88,20 +88,21 @@ fn by_group<T: Elem>(
 
 fn scale_cpu<T: Elem>(op: &str, x: &Tensor, factors: &[f64]) -> Result<Vec<T>> {
     let input = view::<T>(op, x)?;
-    let mut output = vec![T::zero(); input.len()];
+    let mut output = fresh::<T>(input.len());
     by_group(&mut output, factors, |factor, range, out| {
-        // A dropped group stays exactly 0, also where the input is not finite.
-        if factor != T::zero() {
-            let x = &input[range];
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (o, &x) in out.iter_mut().zip(x) {
-                        *o = x * factor;
-                    }
-                },
-            );
+        // A dropped group is exactly 0, also where the input is not finite.
+        if factor == T::zero() {
+            return out.fill(factor);
         }
+        let x = &input[range];
+        vectorized(
+            #[inline(always)]
+            || {
+                for (o, &x) in out.iter_mut().zip(x) {
+                    *o = x * factor;
+                }
+            },
+        );
     });
     Ok(output)
 }
@@ -136,7 +137,7 @@ fn add_scaled_cpu<T: Elem>(
     b: &Tensor,
     factors: Vec<f64>,
 ) -> Result<Tensor> {
-    let mut output = vec![T::zero(); a.elem_count()];
+    let mut output = fresh::<T>(a.elem_count());
     {
         let (a, b) = (view::<T>(op, a)?, view::<T>(op, b)?);
         by_group(&mut output, &factors, |factor, range, out| {

@@ -1,15 +1,11 @@
 //! Gaussian error linear unit.
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cpu::{dispatch, storage, tensor, view};
 use super::math::Math;
-use super::simd::vectorized;
-
-/// Elements a task handles.
-const CHUNK: usize = 1 << 13;
+use super::simd::elementwise;
 
 /// `x * P(X <= x)` for a standard normal X (Hendrycks and Gimpel, 2016): the exact form with the
 /// error function, for a tensor of any shape. Keeps its input for the backward pass.
@@ -33,38 +29,19 @@ fn derivative<T: Math>(x: T) -> T {
 }
 
 fn gelu_cpu<T: Math>(x: &Tensor) -> Result<Tensor> {
-    let input = view::<T>("gelu", x)?;
-    let mut output = vec![T::zero(); input.len()];
-    output
-        .par_chunks_mut(CHUNK)
-        .zip(input.par_chunks(CHUNK))
-        .for_each(|(out, x)| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (o, &x) in out.iter_mut().zip(x) {
-                        *o = value(x);
-                    }
-                },
-            );
-        });
-    drop(input);
+    const OP: &str = "gelu";
+    let output = elementwise(
+        [&view::<T>(OP, x)?],
+        #[inline(always)]
+        |[x]| value(x),
+    );
     let saved = x.detach();
-    attach("gelu", [x], storage(output), x.shape(), move |grad| {
-        let (x, g) = (view::<T>("gelu", &saved)?, view::<T>("gelu", grad)?);
-        let mut dx = vec![T::zero(); g.len()];
-        dx.par_chunks_mut(CHUNK)
-            .zip(x.par_chunks(CHUNK).zip(g.par_chunks(CHUNK)))
-            .for_each(|(dx, (x, g))| {
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        for ((d, &x), &g) in dx.iter_mut().zip(x).zip(g) {
-                            *d = g * derivative(x);
-                        }
-                    },
-                );
-            });
+    attach(OP, [x], storage(output), x.shape(), move |grad| {
+        let dx = elementwise(
+            [&view::<T>(OP, grad)?, &view::<T>(OP, &saved)?],
+            #[inline(always)]
+            |[g, x]| g * derivative(x),
+        );
         Ok([Some(tensor(dx, grad.shape()))])
     })
 }

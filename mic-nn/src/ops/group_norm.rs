@@ -4,9 +4,10 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
+use super::math::map;
 use super::simd::vectorized;
-use super::sums::{squared_distance, sum, sum_and_moment};
+use super::sums::{Moments, sum_and_moment};
 
 /// Normalises each of `groups` groups of neighbouring channels of every image of `x` (B, C, H, W):
 /// `y = gamma (x - mean) / sqrt(var + eps) + beta`, with the biased variance, `gamma` and `beta`
@@ -75,7 +76,7 @@ fn group_norm_cpu<T: Elem>(
     eps: f64,
     sizes: Sizes,
 ) -> Result<Tensor> {
-    let mut output = vec![T::zero(); x.elem_count()];
+    let mut output = fresh::<T>(x.elem_count());
     let statistics: Vec<(T, T)> = {
         let input = view::<T>(op, x)?;
         let (gamma, beta) = (view::<T>(op, gamma)?, view::<T>(op, beta)?);
@@ -104,7 +105,7 @@ fn group_norm_cpu<T: Elem>(
             let (x, g) = (view::<T>(op, &saved_x)?, view::<T>(op, grad)?);
             let gamma = view::<T>(op, &saved_gamma)?;
             let gamma = &*gamma;
-            let mut dx = vec![T::zero(); x.len()];
+            let mut dx = fresh::<T>(x.len());
             // (sum of g, sum of g times normalised x) of every plane.
             let mut sums = vec![(0f64, 0f64); x.len() / sizes.pixels];
             dx.par_chunks_mut(sizes.len())
@@ -142,20 +143,21 @@ fn forward_group<T: Elem>(
     sizes: Sizes,
     y: &mut [T],
 ) -> (T, T) {
-    let count = x.len() as f64;
-    let mean = sum(x) / count;
-    let center = T::of(mean);
-    let rounding = mean - center.to_f64();
-    let var = (squared_distance(x, center) / count - rounding * rounding).max(0.0);
-    let rstd = T::of(1.0 / (var + eps).sqrt());
+    let mut moments = Moments::default();
+    moments.add(x);
+    let center = T::of(moments.mean());
+    let rstd = T::of(1.0 / (moments.variance() + eps).sqrt());
     let planes = y
         .chunks_exact_mut(sizes.pixels)
         .zip(x.chunks_exact(sizes.pixels));
-    for ((y, x), (gamma, beta)) in planes.zip(gamma.iter().zip(beta)) {
-        let scale = *gamma * rstd;
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = (*x - center).mul_add(scale, *beta);
-        }
+    for ((y, x), (&gamma, &beta)) in planes.zip(gamma.iter().zip(beta)) {
+        let scale = gamma * rstd;
+        map(
+            y,
+            [x],
+            #[inline(always)]
+            |[x]| (x - center).mul_add(scale, beta),
+        );
     }
     (center, rstd)
 }
@@ -176,7 +178,7 @@ fn backward_group<T: Elem>(
         .chunks_exact(sizes.pixels)
         .zip(g.chunks_exact(sizes.pixels));
     for ((x, g), (gamma, sums)) in planes.clone().zip(gamma.iter().zip(sums)) {
-        let (a, b) = sum_and_moment(g, x, mean);
+        let [a, b] = sum_and_moment(g, x, mean);
         *sums = (a, b * r);
         total += (*gamma).to_f64() * a;
         moment += (*gamma).to_f64() * b * r;
@@ -185,9 +187,12 @@ fn backward_group<T: Elem>(
     let shift = T::of(-r * total / count);
     for (((x, g), gamma), dx) in planes.zip(gamma).zip(dx.chunks_exact_mut(sizes.pixels)) {
         let scale = *gamma * rstd;
-        for ((d, g), x) in dx.iter_mut().zip(g).zip(x) {
-            *d = g.mul_add(scale, (*x - mean).mul_add(slope, shift));
-        }
+        map(
+            dx,
+            [g, x],
+            #[inline(always)]
+            |[g, x]| g.mul_add(scale, (x - mean).mul_add(slope, shift)),
+        );
     }
 }
 

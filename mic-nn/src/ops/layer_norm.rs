@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
-use super::cpu::{dispatch, storage, tensor, view};
+use super::cpu::{dispatch, fresh, storage, tensor, view};
 use super::math::{Math, accumulate, sum};
 use super::simd::vectorized;
 
@@ -55,7 +55,7 @@ fn moments<T: Math>(x: &[T], eps: T) -> (T, T) {
 fn layer_norm_cpu<T: Math>(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
     const OP: &str = "layer_norm";
     let c = gamma.elem_count();
-    let mut output = vec![T::zero(); x.elem_count()];
+    let mut output = fresh::<T>(x.elem_count());
     let mut statistics = vec![(T::zero(), T::zero()); x.elem_count() / c];
     {
         let (x, gamma, beta) = (
@@ -117,7 +117,7 @@ fn backward<T: Math>(
 ) -> (Option<Vec<T>>, Option<[Vec<T>; 2]>) {
     let c = gamma.len();
     let n = T::of(c as f64);
-    let mut dx = vec![T::zero(); if input { x.len() } else { 0 }];
+    let mut dx = fresh::<T>(if input { x.len() } else { 0 });
     let mut partials = vec![
         T::zero();
         if parameters {

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 
 /// Side of the square tiles of the blocked transposition: two tiles fit the first-level cache.
 const TILE: usize = 32;
@@ -46,7 +46,7 @@ fn swap_last_cpu<T: Elem>(x: &Tensor) -> Result<Tensor> {
 }
 
 fn transposed<T: Elem>(input: &[T], batch: usize, rows: usize, cols: usize) -> Vec<T> {
-    let mut output = vec![T::zero(); batch * rows * cols];
+    let mut output = fresh::<T>(batch * rows * cols);
     if rows * cols == 0 {
         return output;
     }
@@ -101,7 +101,7 @@ fn patchify_cpu<T: Elem>(
 ) -> Result<Tensor> {
     let (ph, pw) = (h / r, w / r);
     let input = view::<T>("patchify", x)?;
-    let mut output = vec![T::zero(); b * ph * pw * r * r * c];
+    let mut output = fresh::<T>(b * ph * pw * r * r * c);
     let line = r * c;
     output
         .par_chunks_mut(r * line)

@@ -12,6 +12,13 @@ pub(crate) trait Math: Elem {
     /// are 0.
     fn exp_fast(self) -> Self;
 
+    /// `e^x` for `x <= 0` (or NaN), cheaper than [`Math::exp_fast`] and as accurate.
+    fn exp_nonpositive(self) -> Self;
+
+    /// The natural logarithm of a number that is not below the smallest normal one. In `f32` within
+    /// 1 unit in the last place.
+    fn ln_normal(self) -> Self;
+
     /// For `u = |self|`: the upper tail of the standard normal distribution, `P(X > u)`, and
     /// `exp(-u^2 / 2)`. In `f32` the tail is within a few units in the last place.
     fn normal_tail(self) -> (Self, Self);
@@ -25,6 +32,19 @@ const EXP: [f32; 5] = [
     0.041_668_385,
     0.008_368_711,
     0.001_381_470_7,
+];
+
+/// Coefficients of `p` in `ln(1 + f) = f - f^2 / 2 + f^3 p(f)`, -1/3 <= f <= 1/3, fitted for the
+/// least largest relative error (5e-9).
+const LN: [f32; 8] = [
+    0.333_332_15,
+    -0.249_997_97,
+    0.200_104_06,
+    -0.166_804_88,
+    0.140_058_68,
+    -0.121_842_615,
+    0.139_844_39,
+    -0.128_916_82,
 ];
 
 /// `P(X > u) exp(u^2 / 2)` as a ratio of polynomials in `u`, 0 <= u <= 13.3, fitted for the least
@@ -48,32 +68,64 @@ fn polynomial<const N: usize>(coefficients: &[f32; N], x: f32) -> f32 {
     value
 }
 
+/// Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+const ROUND: f32 = 12_582_912.0;
+/// The logarithm of the smallest normal number, rounded up.
+const SMALLEST: f32 = -87.336_54;
+
+/// ln(2) in two parts; the first has so few digits that its multiples are exact.
+const LN2_HIGH: f32 = 0.693_359_4;
+const LN2_LOW: f32 = -2.121_944_4e-4;
+
+/// `round(x / ln(2))` on top of `round`, and `e^x` divided by that power of two.
+#[inline(always)]
+fn reduced_exp(x: f32, round: f32) -> (f32, f32) {
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, round);
+    let n = shifted - round;
+    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
+    (shifted, polynomial(&EXP, r).mul_add(r * r, r) + 1.0)
+}
+
 impl Math for f32 {
     #[inline(always)]
     fn exp_fast(self) -> f32 {
-        // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-        const ROUND: f32 = 12_582_912.0;
-        // ln(2) in two parts; the first has so few digits that its multiples are exact.
-        const LN2_HIGH: f32 = 0.693_359_4;
-        const LN2_LOW: f32 = -2.121_944_4e-4;
         // Above this the result is infinite, with room for the scale below.
         let x = if self > 89.0 { 89.0 } else { self };
-        let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
-        let n = shifted - ROUND;
-        let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
-        let value = polynomial(&EXP, r).mul_add(r * r, r) + 1.0;
+        let (shifted, value) = reduced_exp(x, ROUND);
         // 2^n in two factors, because 2^128 has no representation of its own.
         let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
         let half = n >> 1;
         let scale = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
         let value = value * scale(half) * scale(n.wrapping_sub(half));
-        if self < -87.336_54 { 0.0 } else { value }
+        if self < SMALLEST { 0.0 } else { value }
+    }
+
+    #[inline(always)]
+    fn exp_nonpositive(self) -> f32 {
+        // With the exponent's offset in the rounding constant the low bits are 2^n's exponent.
+        let (shifted, value) = reduced_exp(self, ROUND + 127.0);
+        let value = value * f32::from_bits(shifted.to_bits() << 23);
+        if self < SMALLEST { 0.0 } else { value }
+    }
+
+    #[inline(always)]
+    fn ln_normal(self) -> f32 {
+        // self = 2^n (1 + f) with 1 + f from two thirds on.
+        const LOWEST: i32 = (2f32 / 3.0).to_bits() as i32;
+        let bits = self.to_bits() as i32;
+        let n = bits.wrapping_sub(LOWEST) >> 23;
+        let f = f32::from_bits(bits.wrapping_sub(n << 23) as u32) - 1.0;
+        let n = n as f32;
+        let low = (f * f).mul_add(f.mul_add(polynomial(&LN, f), -0.5), n * LN2_LOW);
+        let value = n.mul_add(LN2_HIGH, f + low);
+        // Infinity and NaN stay what they are.
+        if self <= f32::MAX { value } else { self }
     }
 
     #[inline(always)]
     fn normal_tail(self) -> (f32, f32) {
         let u = self.abs();
-        let density = (-0.5 * u * u).exp_fast();
+        let density = (-0.5 * u * u).exp_nonpositive();
         // The fit ends at 13.3, where the density is 0 already.
         let v = if u > 13.3 { 13.3 } else { u };
         let tail = density * polynomial(&TAIL_TOP, v) / polynomial(&TAIL_BOTTOM, v);
@@ -85,6 +137,16 @@ impl Math for f64 {
     #[inline(always)]
     fn exp_fast(self) -> f64 {
         self.exp()
+    }
+
+    #[inline(always)]
+    fn exp_nonpositive(self) -> f64 {
+        self.exp()
+    }
+
+    #[inline(always)]
+    fn ln_normal(self) -> f64 {
+        self.ln()
     }
 
     #[inline(always)]
@@ -107,21 +169,37 @@ const FEW: usize = 8;
 /// order.
 #[inline(always)]
 pub(crate) fn sum<T: Elem, const K: usize>(slices: [&[T]; K], f: impl Fn([T; K]) -> T) -> T {
-    let n = slices.first().map_or(0, |s| s.len());
-    let mut few = [T::zero(); FEW];
+    let [total] = sums(
+        slices,
+        #[inline(always)]
+        |x| [f(x)],
+    );
+    total
+}
+
+/// `N` sums like [`sum`]'s in one pass.
+#[inline(always)]
+pub(crate) fn sums<T: Elem, const K: usize, const N: usize>(
+    slices: [&[T]; K],
+    f: impl Fn([T; K]) -> [T; N],
+) -> [T; N] {
+    let n = slices.iter().fold(usize::MAX, |n, s| n.min(s.len()));
+    let mut few = [[T::zero(); FEW]; N];
     let mut done = 0;
     if n >= LANES {
-        let mut lanes = [T::zero(); LANES];
+        let mut lanes = [[T::zero(); LANES]; N];
         let chunks = slices.map(|s| s[..n].as_chunks::<LANES>().0);
         for c in 0..n / LANES {
             let chunk = chunks.map(|s| &s[c]);
             for lane in 0..LANES {
-                lanes[lane] += f(chunk.map(|s| s[lane]));
+                add(&mut lanes, lane, f(chunk.map(|s| s[lane])));
             }
         }
-        for lane in 0..FEW {
-            few[lane] =
-                (lanes[lane] + lanes[lane + FEW]) + (lanes[lane + 2 * FEW] + lanes[lane + 3 * FEW]);
+        for (few, lanes) in few.iter_mut().zip(&lanes) {
+            for lane in 0..FEW {
+                few[lane] = (lanes[lane] + lanes[lane + FEW])
+                    + (lanes[lane + 2 * FEW] + lanes[lane + 3 * FEW]);
+            }
         }
         done = n / LANES * LANES;
     }
@@ -129,14 +207,31 @@ pub(crate) fn sum<T: Elem, const K: usize>(slices: [&[T]; K], f: impl Fn([T; K])
     for c in 0..(n - done) / FEW {
         let chunk = parts.map(|p| &p.0[c]);
         for lane in 0..FEW {
-            few[lane] += f(chunk.map(|s| s[lane]));
+            add(&mut few, lane, f(chunk.map(|s| s[lane])));
         }
     }
-    let mut rest = T::zero();
+    let mut rest = [[T::zero()]; N];
     for i in 0..(n - done) % FEW {
-        rest += f(parts.map(|p| p.1[i]));
+        add(&mut rest, 0, f(parts.map(|p| p.1[i])));
     }
-    ((few[0] + few[4]) + (few[1] + few[5])) + ((few[2] + few[6]) + (few[3] + few[7])) + rest
+    let mut total = [T::zero(); N];
+    for ((total, few), [rest]) in total.iter_mut().zip(&few).zip(rest) {
+        *total = ((few[0] + few[4]) + (few[1] + few[5]))
+            + ((few[2] + few[6]) + (few[3] + few[7]))
+            + rest;
+    }
+    total
+}
+
+#[inline(always)]
+fn add<T: Elem, const N: usize, const L: usize>(
+    totals: &mut [[T; L]; N],
+    lane: usize,
+    terms: [T; N],
+) {
+    for (total, term) in totals.iter_mut().zip(terms) {
+        total[lane] += term;
+    }
 }
 
 #[inline(always)]
@@ -171,6 +266,20 @@ pub(crate) fn max<T: Elem>(x: &[T]) -> T {
     )
 }
 
+/// `out[i] = f([a[i], b[i], ...])` for `K` slices at least as long as `out`.
+#[inline(always)]
+pub(crate) fn map<T: Elem, const K: usize>(
+    out: &mut [T],
+    slices: [&[T]; K],
+    f: impl Fn([T; K]) -> T,
+) {
+    let n = out.len();
+    let slices = slices.map(|s| &s[..n]);
+    for i in 0..n {
+        out[i] = f(slices.map(|s| s[i]));
+    }
+}
+
 /// `total += part`, element by element.
 #[inline(always)]
 pub(crate) fn accumulate<T: Elem>(total: &mut [T], part: &[T]) {
@@ -197,12 +306,46 @@ mod tests {
             worst = worst.max((value - exact).abs() / exact);
         }
         assert!(worst < 1.6e-7, "relative error {worst:e}");
+        for i in 0..100_001 {
+            let x = -87.33 * (i as f32 / 100_000.0);
+            let exact = f64::from(x).exp();
+            let value = f64::from(vectorized(
+                #[inline(always)]
+                || x.exp_nonpositive(),
+            ));
+            worst = worst.max((value - exact).abs() / exact);
+        }
+        assert!(worst < 1.6e-7, "relative error {worst:e}");
+        assert_eq!(0f32.exp_nonpositive(), 1.0);
+        assert_eq!((-88f32).exp_nonpositive(), 0.0);
+        assert_eq!(f32::NEG_INFINITY.exp_nonpositive(), 0.0);
+        assert!(f32::NAN.exp_nonpositive().is_nan());
         assert_eq!(0f32.exp_fast(), 1.0);
         assert_eq!((-88f32).exp_fast(), 0.0);
         assert_eq!(f32::NEG_INFINITY.exp_fast(), 0.0);
         assert_eq!(90f32.exp_fast(), f32::INFINITY);
         assert_eq!(f32::INFINITY.exp_fast(), f32::INFINITY);
         assert!(f32::NAN.exp_fast().is_nan());
+    }
+
+    #[test]
+    fn logarithms_are_accurate() {
+        let near_one = (0..200_001).map(|i| 0.5 + i as f32 * 1e-5);
+        let wide = (0..200_001).map(|i| (-87.3 + i as f32 * 8.8e-4).exp());
+        for x in near_one.chain(wide) {
+            let value = vectorized(
+                #[inline(always)]
+                || x.ln_normal(),
+            );
+            let exact = f64::from(x).ln();
+            assert!(
+                (f64::from(value) - exact).abs() <= 1.2e-7 * exact.abs(),
+                "{x}: {value}"
+            );
+        }
+        assert_eq!(1f32.ln_normal(), 0.0);
+        assert_eq!(f32::INFINITY.ln_normal(), f32::INFINITY);
+        assert!(f32::NAN.ln_normal().is_nan());
     }
 
     #[test]
@@ -228,6 +371,9 @@ mod tests {
         for n in [0usize, 1, 7, 8, 24, 31, 32, 33, 1000] {
             let x: Vec<f64> = (0..n).map(|i| (i as f64) - 3.0).collect();
             assert_eq!(sum([&x], |[x]| x), x.iter().sum::<f64>());
+            let both = sums([&x, &x], |[a, b]| [a - 2.0, a * b]);
+            let squares: f64 = x.iter().map(|x| x * x).sum();
+            assert_eq!(both, [x.iter().sum::<f64>() - 2.0 * n as f64, squares]);
             assert_eq!(max(&x), x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         }
     }

@@ -38,7 +38,10 @@ mod tokens;
 mod top_k;
 
 pub use attention::attention;
-pub use batch_norm::{batch_norm, batch_norm_eval};
+pub use batch_norm::{
+    Normalized, batch_norm, batch_norm_add_relu, batch_norm_add_relu_eval, batch_norm_eval,
+    batch_norm_relu, batch_norm_relu_eval,
+};
 pub use boxes::{
     BoxSize, LevelMapping, MultiLevelRoiAlign, NmsRule, RoiAlignOptions, batched_nms,
     multi_level_roi_align, nms, roi_align,

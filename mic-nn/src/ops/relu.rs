@@ -1,13 +1,10 @@
 //! Rectified linear unit.
 
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
 use super::attach::attach_with_result;
-use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
-
-/// Elements a task handles; fixed, so that results do not depend on the number of threads.
-const CHUNK: usize = 1 << 14;
+use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::simd::elementwise;
 
 /// `max(x, 0)` for a tensor of any shape. The gradient at exactly 0 is 0, as in PyTorch.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
@@ -15,29 +12,31 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     dispatch!("relu", x.dtype(), T => relu_cpu::<T>(&x))
 }
 
+/// `max(x, 0)`, written so that NaN stays NaN.
+#[inline(always)]
+pub(super) fn positive<T: Elem>(x: T) -> T {
+    if x < T::zero() { T::zero() } else { x }
+}
+
+/// The gradient of the rectifier's input from that of its result `y`.
+#[inline(always)]
+pub(super) fn masked<T: Elem>(g: T, y: T) -> T {
+    if y > T::zero() { g } else { T::zero() }
+}
+
 fn relu_cpu<T: Elem>(x: &Tensor) -> Result<Tensor> {
-    let input = view::<T>("relu", x)?;
-    let mut output = fresh::<T>(input.len());
-    output
-        .par_chunks_mut(CHUNK)
-        .zip(input.par_chunks(CHUNK))
-        .for_each(|(out, x)| {
-            for (o, &v) in out.iter_mut().zip(x) {
-                // Written so that NaN stays NaN.
-                *o = if v < T::zero() { T::zero() } else { v };
-            }
-        });
-    drop(input);
-    attach_with_result("relu", [x], storage(output), x.shape(), |result, grad| {
-        let (y, g) = (view::<T>("relu", result)?, view::<T>("relu", grad)?);
-        let mut dx = fresh::<T>(g.len());
-        dx.par_chunks_mut(CHUNK)
-            .zip(y.par_chunks(CHUNK).zip(g.par_chunks(CHUNK)))
-            .for_each(|(dx, (y, g))| {
-                for ((d, &y), &g) in dx.iter_mut().zip(y).zip(g) {
-                    *d = if y > T::zero() { g } else { T::zero() };
-                }
-            });
+    const OP: &str = "relu";
+    let output = elementwise(
+        [&view::<T>(OP, x)?],
+        #[inline(always)]
+        |[x]| positive(x),
+    );
+    attach_with_result(OP, [x], storage(output), x.shape(), |result, grad| {
+        let dx = elementwise(
+            [&view::<T>(OP, grad)?, &view::<T>(OP, result)?],
+            #[inline(always)]
+            |[g, y]| masked(g, y),
+        );
         Ok([Some(tensor(dx, grad.shape()))])
     })
 }

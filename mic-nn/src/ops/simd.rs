@@ -4,6 +4,11 @@
 //! time. [`vectorized`] compiles the loops of a closure again for AVX-512 and for AVX2 with FMA and
 //! runs the widest version that the processor has.
 
+use rayon::prelude::*;
+
+use super::cpu::{Elem, fresh};
+use super::math::map;
+
 /// Runs `f` compiled for the widest vectors of this processor.
 ///
 /// The closure has to be inlined into the wide function for this to have any effect: write
@@ -45,6 +50,28 @@ fn avx512<R>(f: impl FnOnce() -> R) -> R {
 #[target_feature(enable = "avx2,fma")]
 fn avx2<R>(f: impl FnOnce() -> R) -> R {
     f()
+}
+
+/// Elements a task of [`elementwise`] handles.
+const CHUNK: usize = 1 << 14;
+
+/// A vector of `f([a[i], b[i], ...])` for the elements of `K` slices of one length, in parallel and
+/// with wide vectors where `f` is inlined: `#[inline(always)] |[x]| ...`.
+pub(crate) fn elementwise<T: Elem, const K: usize>(
+    slices: [&[T]; K],
+    f: impl Fn([T; K]) -> T + Sync,
+) -> Vec<T> {
+    let mut out = fresh::<T>(slices.iter().fold(usize::MAX, |n, s| n.min(s.len())));
+    out.par_chunks_mut(CHUNK)
+        .enumerate()
+        .for_each(|(chunk, out)| {
+            let range = chunk * CHUNK..chunk * CHUNK + out.len();
+            vectorized(
+                #[inline(always)]
+                || map(out, slices.map(|s| &s[range.clone()]), &f),
+            );
+        });
+    out
 }
 
 #[cfg(test)]

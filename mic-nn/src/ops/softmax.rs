@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach_with_result;
-use super::cpu::{Shared, dispatch, storage, tensor, view};
+use super::cpu::{Shared, dispatch, fresh, storage, tensor, view};
 use super::math::{Math, max, sum};
 use super::simd::vectorized;
 
@@ -28,7 +28,7 @@ pub fn softmax(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
 
 fn softmax_cpu<T: Math>(x: &Tensor, size: usize, inner: usize) -> Result<Tensor> {
     const OP: &str = "softmax";
-    let mut output = vec![T::zero(); x.elem_count()];
+    let mut output = fresh::<T>(x.elem_count());
     {
         let x = view::<T>(OP, x)?;
         if inner == 1 {
@@ -39,7 +39,7 @@ fn softmax_cpu<T: Math>(x: &Tensor, size: usize, inner: usize) -> Result<Tensor>
     }
     attach_with_result(OP, [x], storage(output), x.shape(), move |result, grad| {
         let (y, g) = (view::<T>(OP, result)?, view::<T>(OP, grad)?);
-        let mut dx = vec![T::zero(); g.len()];
+        let mut dx = fresh::<T>(g.len());
         if inner == 1 {
             by_row(&mut dx, size, &y, &g, backward_row);
         } else {
@@ -131,7 +131,7 @@ fn forward_block<T: Math>(mut out: Strided<'_, T>, x: &[T], _: &[T]) {
             for i in 0..size {
                 let x = x[i * inner..][..count].iter().zip(&largest);
                 for ((o, t), (&x, &m)) in out.row(i).iter_mut().zip(&mut total).zip(x) {
-                    *o = (x - m).exp_fast();
+                    *o = (x - m).exp_nonpositive();
                     *t += *o;
                 }
             }
@@ -177,7 +177,7 @@ fn forward_row<T: Math>(out: &mut [T], x: &[T], _: &[T], size: usize) {
             for (out, x) in out.chunks_exact_mut(size).zip(x.chunks_exact(size)) {
                 let largest = max(x);
                 for (o, &x) in out.iter_mut().zip(x) {
-                    *o = (x - largest).exp_fast();
+                    *o = (x - largest).exp_nonpositive();
                 }
                 let scale = T::one()
                     / sum(

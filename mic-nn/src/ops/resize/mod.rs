@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use super::simd::vectorized;
 use axis::{Taps, Transposed};
 
@@ -75,7 +75,7 @@ fn resize_cpu<T: Elem>(
 ) -> Result<Tensor> {
     let (batch, channels, h, w) = x.dims4()?;
     let (oh, ow) = (rows.taps.len(), columns.taps.len());
-    let mut output = vec![T::zero(); batch * channels * oh * ow];
+    let mut output = fresh::<T>(batch * channels * oh * ow);
     {
         let x = view::<T>(op, x)?;
         let planes = output.par_chunks_mut(oh * ow).zip(x.par_chunks(h * w));
@@ -99,7 +99,7 @@ fn resize_cpu<T: Elem>(
         (batch, channels, oh, ow),
         move |grad| {
             let grad = view::<T>(op, grad)?;
-            let mut dx = vec![T::zero(); batch * channels * h * w];
+            let mut dx = fresh::<T>(batch * channels * h * w);
             let planes = dx.par_chunks_mut(h * w).zip(grad.par_chunks(oh * ow));
             planes.for_each(|(dx, grad)| {
                 dx.par_chunks_mut(ROWS * w)

@@ -3,10 +3,10 @@
 use candle_core::{DType, Result, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::attach::attach;
-use super::cpu::{Elem, Shared, View, dispatch, storage, tensor, view};
-use super::math::Math;
-use super::simd::vectorized;
+use crate::ops::attach::attach;
+use crate::ops::cpu::{Elem, Shared, View, dispatch, fresh, storage, tensor, view};
+use crate::ops::math::Math;
+use crate::ops::simd::vectorized;
 
 const OP: &str = "cross_entropy";
 /// Pixels a task handles.
@@ -170,7 +170,7 @@ fn labels_of(op: &str, label: &Tensor) -> Result<Vec<u32>> {
     match label.dtype() {
         DType::U8 => {
             let bytes = label.flatten_all()?.to_vec1::<u8>()?;
-            Ok(bytes.into_iter().map(u32::from).collect())
+            Ok(bytes.into_par_iter().map(u32::from).collect())
         }
         DType::U32 => label.flatten_all()?.to_vec1::<u32>(),
         other => candle_core::bail!("{op}: expected labels of dtype U8 or U32, got {other:?}"),
@@ -179,7 +179,7 @@ fn labels_of(op: &str, label: &Tensor) -> Result<Vec<u32>> {
 
 fn check_labels(labels: &[u32], dims: &[usize], classes: usize, ignore: Option<u32>) -> Result<()> {
     let wrong = |&l: &u32| l as usize >= classes && Some(l) != ignore;
-    let Some(index) = labels.iter().position(wrong) else {
+    let Some(index) = labels.par_iter().position_first(wrong) else {
         return Ok(());
     };
     let mut position = vec![0; dims.len()];
@@ -201,6 +201,7 @@ fn factors<T: Math>(labels: &[u32], options: &CrossEntropyOptions) -> Result<Vec
         .map(Tensor::contiguous)
         .transpose()?;
     let weight: Option<View<'_, T>> = weight.as_ref().map(|w| view::<T>(OP, w)).transpose()?;
+    let weight = weight.as_deref();
     let factor = |(index, &label): (usize, &u32)| {
         if Some(label) == options.ignore {
             return T::zero();
@@ -209,9 +210,9 @@ fn factors<T: Math>(labels: &[u32], options: &CrossEntropyOptions) -> Result<Vec
             .class_weight
             .as_ref()
             .map_or(1.0, |w| w[label as usize]);
-        weight.as_ref().map_or(T::one(), |w| w[index]) * T::of(class)
+        weight.map_or(T::one(), |w| w[index]) * T::of(class)
     };
-    Ok(labels.iter().enumerate().map(factor).collect())
+    Ok(labels.par_iter().enumerate().map(factor).collect())
 }
 
 fn cross_entropy_cpu<T: Math>(
@@ -220,7 +221,7 @@ fn cross_entropy_cpu<T: Math>(
     factors: Vec<T>,
     sizes: Sizes,
 ) -> Result<Tensor> {
-    let mut log_sums = vec![T::zero(); labels.len()];
+    let mut log_sums = fresh::<T>(labels.len());
     let total: f64 = {
         let z = view::<T>(OP, logits)?;
         let z: &[T] = &z;
@@ -244,7 +245,7 @@ fn cross_entropy_cpu<T: Math>(
         let z = view::<T>(OP, &saved)?;
         let z: &[T] = &z;
         let scale = view::<T>(OP, grad)?.first().copied().unwrap_or_default() / T::of(count);
-        let mut dz = vec![T::zero(); z.len()];
+        let mut dz = fresh::<T>(z.len());
         let out = Shared::new(&mut dz);
         (0..sizes.blocks()).into_par_iter().for_each(|index| {
             gradient(
@@ -275,11 +276,11 @@ fn log_sum_exp<T: Math>(z: &[T], block: Block, out: &mut [T]) {
             for class in 0..block.classes {
                 let z = block.class(z, class);
                 for ((t, &m), &z) in total.iter_mut().zip(&largest).zip(z) {
-                    *t += (z - m).exp_fast();
+                    *t += (z - m).exp_nonpositive();
                 }
             }
             for ((o, &m), &t) in out.iter_mut().zip(&largest).zip(&total) {
-                *o = m + t.ln();
+                *o = m + t.ln_normal();
             }
         },
     );
@@ -366,134 +367,4 @@ fn hits<T: Elem>(z: &[T], labels: &[u32], block: Block) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::autograd::backward;
-    use crate::gradcheck::{max_relative_error, wave};
-    use candle_core::{Device, Var};
-
-    fn labels(dims: &[usize], classes: u32) -> Result<Tensor> {
-        let count: usize = dims.iter().product();
-        let values = (0..count as u32).map(|i| {
-            if i % 5 == 3 {
-                255
-            } else {
-                (i * 7 / 3 % classes) as u8
-            }
-        });
-        Tensor::from_vec(values.collect::<Vec<u8>>(), dims, &Device::Cpu)
-    }
-
-    #[test]
-    fn worked_example() -> Result<()> {
-        let logits = Tensor::new(&[[2f64, 0.0], [0.0, 1.0]], &Device::Cpu)?;
-        let loss = |label: [u8; 2], options: CrossEntropyOptions| -> Result<f64> {
-            cross_entropy(&logits, &Tensor::new(&label, &Device::Cpu)?, &options)?.to_scalar()
-        };
-        let plain = CrossEntropyOptions::default();
-        let first = (1.0 + (-2f64).exp()).ln();
-        assert!((loss([0, 255], plain.clone())? - first / 2.0).abs() < 1e-12);
-        let weight = Some(Tensor::new(&[0.5f64, 1.0], &Device::Cpu)?);
-        let weighted = loss(
-            [0, 255],
-            CrossEntropyOptions {
-                weight,
-                ..plain.clone()
-            },
-        )?;
-        assert!((weighted - first / 4.0).abs() < 1e-12);
-        let class_weight = Some(vec![2.0, 3.0]);
-        let balanced = loss(
-            [0, 1],
-            CrossEntropyOptions {
-                class_weight,
-                ..plain
-            },
-        )?;
-        let second = (1.0 + (-1f64).exp()).ln();
-        assert!((balanced - (2.0 * first + 3.0 * second) / 2.0).abs() < 1e-12);
-        Ok(())
-    }
-
-    #[test]
-    fn gradient_matches_differences() -> Result<()> {
-        let label = labels(&[2, 3, 5], 4)?;
-        let options = CrossEntropyOptions {
-            weight: Some(wave(&[2, 3, 5], 1.0, 0.9, 0.4)?.sqr()?),
-            class_weight: Some(vec![0.5, 1.0, 2.0, 1.5]),
-            ..Default::default()
-        };
-        let logits = wave(&[2, 4, 3, 5], 3.0, 1.37, 0.2)?;
-        let f = |z: &[Tensor]| cross_entropy(&z[0], &label, &options);
-        assert!(max_relative_error(&[logits], 120, f)? < 1e-7);
-        let (label, logits) = (labels(&[6], 4)?, wave(&[6, 4], 3.0, 1.37, 0.2)?);
-        let f = |z: &[Tensor]| cross_entropy(&z[0], &label, &CrossEntropyOptions::default());
-        assert!(max_relative_error(&[logits], 24, f)? < 1e-7);
-        Ok(())
-    }
-
-    #[test]
-    fn single_precision_agrees_across_blocks_and_views() -> Result<()> {
-        let logits = wave(&[2, 30, 40, 7], 8.0, 1.37, 0.2)?.permute((0, 3, 1, 2))?;
-        let label = labels(&[2, 30, 40], 7)?;
-        let options = CrossEntropyOptions::default();
-        let grads = |dtype| -> Result<(f64, Tensor)> {
-            let z = Var::from_tensor(&logits.to_dtype(dtype)?)?;
-            let loss = cross_entropy(&z, &label.to_dtype(DType::U32)?, &options)?;
-            let grads = backward(&loss)?;
-            let grad = grads.get(&z).unwrap().to_dtype(DType::F64)?;
-            Ok((loss.to_dtype(DType::F64)?.to_scalar()?, grad))
-        };
-        let ((single, d_single), (double, d_double)) = (grads(DType::F32)?, grads(DType::F64)?);
-        assert!((single - double).abs() < 1e-5 * double);
-        let error = (d_single - d_double)?
-            .abs()?
-            .max_all()?
-            .to_scalar::<f64>()?;
-        assert!(error < 1e-9, "{error}");
-        Ok(())
-    }
-
-    #[test]
-    fn nan_is_returned_and_ignored_pixels_are_not_looked_at() -> Result<()> {
-        let logits = Var::new(&[[f32::NAN, 0.0], [0.0, 1.0]], &Device::Cpu)?;
-        let loss = |label: [u8; 2]| {
-            let label = Tensor::new(&label, &Device::Cpu)?;
-            cross_entropy(&logits, &label, &CrossEntropyOptions::default())
-        };
-        assert!(loss([0, 1])?.to_scalar::<f32>()?.is_nan());
-        let ignored = loss([255, 1])?;
-        assert!(ignored.to_scalar::<f32>()?.is_finite());
-        let grads = backward(&ignored)?;
-        assert_eq!(grads.get(&logits).unwrap().to_vec2::<f32>()?[0], [0.0, 0.0]);
-        Ok(())
-    }
-
-    #[test]
-    fn misuse_is_named() -> Result<()> {
-        let logits = wave(&[2, 4, 3, 5], 3.0, 1.37, 0.2)?;
-        let options = CrossEntropyOptions::default();
-        let message = |r: Result<Tensor>| r.err().map(|e| e.to_string()).unwrap_or_default();
-        let mut label = labels(&[2, 3, 5], 4)?.flatten_all()?.to_vec1::<u8>()?;
-        label[15 + 5 + 2] = 9;
-        let label = Tensor::from_vec(label, (2, 3, 5), &Device::Cpu)?;
-        let text = message(cross_entropy(&logits, &label, &options));
-        assert!(text.contains("label 9 at [1, 1, 2]"), "{text}");
-        let text = message(cross_entropy(&logits, &label.narrow(0, 0, 1)?, &options));
-        assert!(text.contains("need labels [2, 3, 5]"), "{text}");
-        let float = label.to_dtype(DType::F32)?;
-        assert!(message(cross_entropy(&logits, &float, &options)).contains("U8 or U32"));
-        Ok(())
-    }
-
-    #[test]
-    fn accuracy_counts_ignored_pixels_as_wrong() -> Result<()> {
-        let logits = Tensor::new(
-            &[[1f32, 0.0], [2.0, 3.0], [0.0, 0.0], [5.0, 1.0]],
-            &Device::Cpu,
-        )?;
-        let label = Tensor::new(&[0u8, 1, 0, 255], &Device::Cpu)?;
-        assert_eq!(pixel_accuracy(&logits, &label)?, 75.0);
-        Ok(())
-    }
-}
+mod tests;
