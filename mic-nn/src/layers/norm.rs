@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use crate::forward::{Forward, NormMode};
 use crate::init::Init;
-use crate::ops;
+use crate::ops::{self, Normalized};
 use crate::params::{Buffer, Scope};
 
 /// `y = (x - mean) / sqrt(var + eps) * gamma + beta` over the last dimension.
@@ -119,11 +119,56 @@ impl BatchNorm2d {
 
     /// Applies the layer to (B, C, H, W).
     pub fn forward(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
+        let (weight, bias) = (&self.weight, &self.bias);
+        self.apply(
+            mode,
+            x,
+            |[mean, var]| ops::batch_norm_eval(x, weight, bias, mean, var, EPS),
+            || ops::batch_norm(x, weight, bias, EPS),
+        )
+    }
+
+    /// `relu` of [`Self::forward`], as one op.
+    pub fn forward_relu(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
+        let (weight, bias) = (&self.weight, &self.bias);
+        self.apply(
+            mode,
+            x,
+            |[mean, var]| ops::batch_norm_relu_eval(x, weight, bias, mean, var, EPS),
+            || ops::batch_norm_relu(x, weight, bias, EPS),
+        )
+    }
+
+    /// `relu` of the sum of [`Self::forward`] and `residual`, which is like `x`, as one op.
+    pub fn forward_add_relu(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        mode: &Forward,
+    ) -> Result<Tensor> {
+        let (weight, bias) = (&self.weight, &self.bias);
+        self.apply(
+            mode,
+            x,
+            |[mean, var]| ops::batch_norm_add_relu_eval(x, residual, weight, bias, mean, var, EPS),
+            || ops::batch_norm_add_relu(x, residual, weight, bias, EPS),
+        )
+    }
+
+    /// Normalises with the running statistics or with the batch's, as the mode says, and moves the
+    /// running ones where they belong to it.
+    fn apply(
+        &self,
+        mode: &Forward,
+        x: &Tensor,
+        with_running: impl FnOnce([&Tensor; 2]) -> Result<Tensor>,
+        with_batch: impl FnOnce() -> Result<Normalized>,
+    ) -> Result<Tensor> {
         let (mean, var) = (self.running_mean.get(), self.running_var.get());
         if self.running || mode.norm == NormMode::Running {
-            return ops::batch_norm_eval(x, &self.weight, &self.bias, &mean, &var, EPS);
+            return with_running([&mean, &var]);
         }
-        let (y, batch_mean, batch_var) = ops::batch_norm(x, &self.weight, &self.bias, EPS)?;
+        let (y, batch_mean, batch_var) = with_batch()?;
         if mode.norm == NormMode::BatchOnly {
             return Ok(y);
         }
@@ -143,8 +188,7 @@ impl BatchNorm2d {
 /// Batch normalisation of (B, C, H, W) that never learns: weight, bias and statistics are buffers,
 /// no gradient reaches them, and they are the same in training and evaluation.
 ///
-/// `y = x * scale + (bias - running_mean * scale)` with
-/// `scale = weight / sqrt(running_var + eps)`. torchvision's layer of this name has an eps of
+/// `y = (x - running_mean) * weight / sqrt(running_var + eps) + bias`. torchvision's layer of this name has an eps of
 /// 1e-5; the one of maskrcnn-benchmark has none, and a variance of 0 gives infinities there.
 #[derive(Clone, Debug)]
 pub struct FrozenBatchNorm2d {
@@ -173,11 +217,31 @@ impl FrozenBatchNorm2d {
 
     /// Applies the layer to (B, C, H, W).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        // The buffers may have been loaded or averaged since the last time.
-        let std = (self.running_var.get() + self.eps)?.sqrt()?;
-        let scale = (self.weight.get() / std)?;
-        let shift = (self.bias.get() - (self.running_mean.get() * &scale)?)?;
-        ops::channel_affine(x, &scale, &shift)
+        let [weight, bias, mean, var] = self.constants();
+        ops::batch_norm_eval(x, &weight, &bias, &mean, &var, self.eps)
+    }
+
+    /// `relu` of [`Self::forward`], as one op.
+    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
+        let [weight, bias, mean, var] = self.constants();
+        ops::batch_norm_relu_eval(x, &weight, &bias, &mean, &var, self.eps)
+    }
+
+    /// `relu` of the sum of [`Self::forward`] and `residual`, which is like `x`, as one op.
+    pub fn forward_add_relu(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let [weight, bias, mean, var] = self.constants();
+        ops::batch_norm_add_relu_eval(x, residual, &weight, &bias, &mean, &var, self.eps)
+    }
+
+    /// The buffers, which may have been loaded or averaged since the last time.
+    fn constants(&self) -> [Tensor; 4] {
+        [
+            &self.weight,
+            &self.bias,
+            &self.running_mean,
+            &self.running_var,
+        ]
+        .map(Buffer::get)
     }
 }
 

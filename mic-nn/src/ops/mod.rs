@@ -14,7 +14,6 @@ mod attention;
 mod batch_norm;
 mod boxes;
 mod cast;
-mod channel_affine;
 mod conv2d;
 mod cross_entropy;
 mod depthwise;
@@ -47,7 +46,6 @@ pub use boxes::{
     multi_level_roi_align, nms, roi_align,
 };
 pub use cast::cast;
-pub use channel_affine::channel_affine;
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use cross_entropy::{CrossEntropyOptions, cross_entropy, pixel_accuracy};
 pub use depthwise::depthwise_conv2d_nhwc;

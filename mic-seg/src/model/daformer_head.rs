@@ -40,7 +40,7 @@ impl ConvModule {
     }
 
     fn forward(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
-        ops::relu(&self.bn.forward(&self.conv.forward(x)?, mode)?)
+        self.bn.forward_relu(&self.conv.forward(x)?, mode)
     }
 }
 

@@ -107,7 +107,7 @@ pub(super) struct ConvNorm {
 
 impl ConvNorm {
     pub(super) fn forward(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
-        let x = ops::conv2d(x, &self.weight, None, &self.options)?;
+        let x = self.convolve(x)?;
         match &self.norm {
             Norm::Batch(norm) => norm.forward(&x, mode),
             Norm::Frozen(norm) => norm.forward(&x),
@@ -115,7 +115,23 @@ impl ConvNorm {
     }
 
     pub(super) fn forward_relu(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
-        ops::relu(&self.forward(x, mode)?)
+        let x = self.convolve(x)?;
+        match &self.norm {
+            Norm::Batch(norm) => norm.forward_relu(&x, mode),
+            Norm::Frozen(norm) => norm.forward_relu(&x),
+        }
+    }
+
+    fn forward_add_relu(&self, x: &Tensor, residual: &Tensor, mode: &Forward) -> Result<Tensor> {
+        let x = self.convolve(x)?;
+        match &self.norm {
+            Norm::Batch(norm) => norm.forward_add_relu(&x, residual, mode),
+            Norm::Frozen(norm) => norm.forward_add_relu(&x, residual),
+        }
+    }
+
+    fn convolve(&self, x: &Tensor) -> Result<Tensor> {
+        ops::conv2d(x, &self.weight, None, &self.options)
     }
 }
 
@@ -190,12 +206,11 @@ impl Block {
         for unit in &self.inner {
             y = unit.forward_relu(&y, mode)?;
         }
-        let y = self.last.forward(&y, mode)?;
         let shortcut = match &self.downsample {
             Some(unit) => unit.forward(x, mode)?,
             None => x.clone(),
         };
-        ops::relu(&ops::add(&y, &shortcut)?)
+        self.last.forward_add_relu(&y, &shortcut, mode)
     }
 }
 

@@ -103,7 +103,7 @@ impl ResNet {
         let (Some(fc), Some(last)) = (&self.fc, self.forward(image, mode)?.pop()) else {
             candle_core::bail!("the ResNet was built without classes, it cannot classify")
         };
-        fc.forward(&last.flatten_from(2)?.mean(2)?)
+        fc.forward(&ops::global_avg_pool2d(&last)?)
     }
 }
 

@@ -197,12 +197,13 @@ pub(super) fn forward<T: Elem>(
     };
     let column = |pick: fn(&Statistics<T>) -> T| statistics.iter().map(pick).collect::<Vec<T>>();
     let (mean, var) = (column(|s| s.mean), column(|s| s.var));
+    let needs = [&inputs.x, &inputs.gamma, &inputs.beta].map(Tensor::track_op);
     let saved = Saved {
         op,
         p,
-        x: inputs.x.detach(),
+        x: (given.is_none() || needs[1]).then(|| inputs.x.detach()),
         gamma: inputs.gamma.detach(),
-        needs: [&inputs.x, &inputs.gamma, &inputs.beta].map(Tensor::track_op),
+        needs,
         needs_residual: inputs.residual.as_ref().map(Tensor::track_op),
         mean: mean.clone(),
         rstd: column(|s| s.rstd),
@@ -227,7 +228,8 @@ pub(super) fn forward<T: Elem>(
 struct Saved<T> {
     op: &'static str,
     p: Planes,
-    x: Tensor,
+    /// Kept where the statistics depend on it or gamma has a gradient.
+    x: Option<Tensor>,
     gamma: Tensor,
     needs: [bool; 3],
     /// Whether the residual, if there is one, needs a gradient.
@@ -289,7 +291,10 @@ impl<T: Elem> Saved<T> {
     /// The gradients of x, gamma, beta and the residual; `y` is the result of the rectifier.
     fn gradients(&self, y: Option<&Tensor>, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let (op, p, [needs_x, needs_gamma, needs_beta]) = (self.op, self.p, self.needs);
-        let (x, grad) = (view::<T>(op, &self.x)?, view::<T>(op, grad)?);
+        let shape = grad.shape();
+        // Where x is not kept it is not needed: any values of its size will do.
+        let x = view::<T>(op, self.x.as_ref().unwrap_or(grad))?;
+        let grad = view::<T>(op, grad)?;
         let y = optional::<T>(op, y)?;
         let (x, grad, y) = (&*x, &*grad, y.as_deref());
         let mut dx = fresh::<T>(if needs_x { x.len() } else { 0 });
@@ -319,12 +324,12 @@ impl<T: Elem> Saved<T> {
             .collect();
         let (dgamma, dbeta): (Vec<T>, Vec<T>) = sums.into_iter().unzip();
         let mut gradients = vec![
-            needs_x.then(|| tensor(dx, self.x.shape())),
+            needs_x.then(|| tensor(dx, shape)),
             needs_gamma.then(|| tensor(dgamma, p.channels)),
             needs_beta.then(|| tensor(dbeta, p.channels)),
         ];
         if self.needs_residual.is_some() {
-            gradients.push(with_residual.then(|| tensor(dr, self.x.shape())));
+            gradients.push(with_residual.then(|| tensor(dr, shape)));
         }
         Ok(gradients)
     }
