@@ -10,9 +10,6 @@ use num_traits::Float;
 
 use crate::ops::cpu::Elem;
 
-/// Elements that a vectorised loop takes at a time.
-pub(super) const LANES: usize = 8;
-
 /// A region's place along one direction of a map.
 pub(super) struct Side<T> {
     /// Where the region starts, in pixels of the map.
@@ -25,11 +22,11 @@ pub(super) struct Side<T> {
 
 /// Sparse weights of the bins along one direction.
 pub(super) struct Bins<T> {
-    /// The elements that any bin reads, widened to whole vectors where the map is large enough.
-    pub(super) extent: Range<usize>,
+    /// The elements that any bin reads, ascending.
+    pub(super) elements: Vec<u32>,
     /// The weights of bin `i` are `taps[starts[i]..starts[i + 1]]`.
     starts: Vec<u32>,
-    /// Elements, counted from the start of the extent, and their weights.
+    /// Places in `elements` and their weights.
     taps: Vec<(u32, T)>,
 }
 
@@ -56,14 +53,14 @@ impl<T: Elem> Bins<T> {
             merge(&mut found, &mut taps);
             starts.push(taps.len() as u32);
         }
-        let first = taps.iter().map(|&(at, _)| at).min().unwrap_or(0);
-        let end = taps.iter().map(|&(at, _)| at + 1).max().unwrap_or(0);
-        let extent = widen(first as usize..end as usize, side.size);
+        let mut elements: Vec<u32> = taps.iter().map(|&(at, _)| at).collect();
+        elements.sort_unstable();
+        elements.dedup();
         for (at, _) in &mut taps {
-            *at -= extent.start as u32;
+            *at = elements.partition_point(|e| e < at) as u32;
         }
         Self {
-            extent,
+            elements,
             starts,
             taps,
         }
@@ -74,7 +71,7 @@ impl<T: Elem> Bins<T> {
         self.starts.len() - 1
     }
 
-    /// The elements of bin `i`, counted from the start of the extent, and their weights.
+    /// The places in `elements` that bin `i` reads, and their weights.
     #[inline(always)]
     pub(super) fn bin(&self, i: usize) -> &[(u32, T)] {
         &self.taps[self.starts[i] as usize..self.starts[i + 1] as usize]
@@ -125,13 +122,4 @@ fn merge<T: Elem>(found: &mut [(u32, T)], taps: &mut Vec<(u32, T)>) {
             _ => taps.push((at, weight)),
         }
     }
-}
-
-fn widen(extent: Range<usize>, size: usize) -> Range<usize> {
-    let length = extent.len().next_multiple_of(LANES);
-    if length > size {
-        return extent;
-    }
-    let start = extent.start.min(size - length);
-    start..start + length
 }

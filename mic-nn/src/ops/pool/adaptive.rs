@@ -8,7 +8,6 @@ use super::{planes_per_task, size_of};
 use crate::ops::attach::attach;
 use crate::ops::cpu::{Elem, dispatch, storage, tensor, view};
 use crate::ops::simd::vectorized;
-use crate::ops::sums;
 
 /// Averages `x` (B, C, H, W) to (B, C, oh, ow), for any output size.
 ///
@@ -60,7 +59,7 @@ fn global<T: Elem>(op: &'static str, x: &Tensor, rest: &[usize]) -> Result<Tenso
                 #[inline(always)]
                 || {
                     for (o, x) in out.iter_mut().zip(x.chunks_exact(pixels)) {
-                        *o = T::of(sums::sum(x) / pixels as f64);
+                        *o = T::of(sum(x) / pixels as f64);
                     }
                 },
             );
@@ -80,6 +79,39 @@ fn global<T: Elem>(op: &'static str, x: &Tensor, rest: &[usize]) -> Result<Tenso
             });
         Ok([Some(tensor(dx, &input))])
     })
+}
+
+/// The sum of a plane. A lane adds up to 512 elements in their own precision; small planes need
+/// fewer lanes.
+#[inline(always)]
+fn sum<T: Elem>(x: &[T]) -> f64 {
+    if x.len() < 512 {
+        lanes::<T, 16>(x)
+    } else {
+        x.chunks(1 << 15).map(lanes::<T, 64>).sum()
+    }
+}
+
+#[inline(always)]
+fn lanes<T: Elem, const N: usize>(x: &[T]) -> f64 {
+    let mut sums = [T::zero(); N];
+    let (chunks, rest) = x.as_chunks::<N>();
+    for x in chunks {
+        for (s, &v) in sums.iter_mut().zip(x) {
+            *s += v;
+        }
+    }
+    let (mut total, mut half) = (T::zero(), N / 2);
+    for &v in rest {
+        total += v;
+    }
+    while half > 0 {
+        for i in 0..half {
+            sums[i] = sums[i] + sums[i + half];
+        }
+        half /= 2;
+    }
+    (total + sums[0]).to_f64()
 }
 
 #[cfg(test)]

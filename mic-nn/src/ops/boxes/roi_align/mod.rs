@@ -1,14 +1,15 @@
 //! RoIAlign: regions of a feature map, resampled to one size.
 
+mod region;
+
 use candle_core::{Result, Tensor};
-use num_traits::Float;
 use rayon::prelude::*;
 
-use super::bilinear::{Bins, LANES, Side};
 use super::rows;
 use crate::ops::attach::attach;
 use crate::ops::cpu::{Elem, Shared, dispatch, storage, tensor, view};
 use crate::ops::simd::vectorized;
+use region::Region;
 
 /// How [`roi_align`] divides and samples regions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,14 +69,6 @@ pub(super) fn read_rois<T: Elem>(
     Ok(rois)
 }
 
-/// A region on a map.
-struct Region<T> {
-    /// Its row of the output.
-    place: usize,
-    rows: Bins<T>,
-    cols: Bins<T>,
-}
-
 /// A feature map and the regions that are read from it.
 pub(super) struct Level<T> {
     dims: (usize, usize, usize, usize),
@@ -129,47 +122,6 @@ impl<T: Elem> Level<T> {
     }
 }
 
-impl<T: Elem> Region<T> {
-    fn new(
-        op: &str,
-        place: usize,
-        roi: &[T; 5],
-        size: (usize, usize),
-        options: &RoiAlignOptions,
-    ) -> Result<Self> {
-        let scale = T::of(options.spatial_scale);
-        let shift = T::of(if options.aligned { 0.5 } else { 0.0 });
-        let side = |low: T, high: T, size: usize| {
-            let start = low * scale - shift;
-            let length = (high * scale - shift) - start;
-            let length = if options.aligned {
-                length
-            } else {
-                Float::max(length, T::one())
-            };
-            Side {
-                start,
-                length,
-                size,
-            }
-        };
-        let (rows, cols) = (side(roi[2], roi[4], size.0), side(roi[1], roi[3], size.1));
-        if !(rows.start + rows.length + cols.start + cols.length).is_finite() {
-            let roi = roi.map(|v| v.to_f64());
-            candle_core::bail!(
-                "{op}: rois[{place}] {roi:?} times the scale {} is not finite",
-                options.spatial_scale
-            )
-        }
-        let samples = options.sampling_ratio;
-        Ok(Self {
-            place,
-            rows: Bins::new(&rows, options.output_size.0, samples),
-            cols: Bins::new(&cols, options.output_size.1, samples),
-        })
-    }
-}
-
 /// Reads the regions of all levels; `count` is their number, and `features` are the levels' maps.
 pub(super) fn align<T: Elem>(
     op: &'static str,
@@ -193,123 +145,66 @@ pub(super) fn align<T: Elem>(
     })
 }
 
-/// Writes the bins of a level's regions to their rows of `output`. A task reads one plane, which
-/// stays in the cache for all of its regions.
+/// Planes of one image that a task handles, so that it reads a region's tables once for several.
+fn planes_per_task(pixels: usize) -> usize {
+    const PIXELS: usize = 1 << 18;
+    (PIXELS / pixels).clamp(1, 4)
+}
+
+/// Writes the bins of a level's regions to their rows of `output`. A task reads a few planes, which
+/// stay in the cache for all regions of their image.
 fn gather<T: Elem>(level: &Level<T>, map: &[T], bins: usize, output: &mut [T]) {
     let (_, channels, h, w) = level.dims;
+    let (pixels, planes) = (h * w, planes_per_task(h * w));
     let output = Shared::new(output);
-    map.par_chunks(h * w).enumerate().for_each(|(n, plane)| {
-        let (image, channel) = (n / channels, n % channels);
-        vectorized(
-            #[inline(always)]
-            || {
-                let mut line = Vec::new();
-                for region in &level.images[image] {
-                    let start = (region.place * channels + channel) * bins;
-                    // SAFETY: a region is in one level and image, so only this task writes
-                    // these bins of it.
-                    let out = unsafe { output.slice(start..start + bins) };
-                    region.gather(plane, w, &mut line, out);
-                }
-            },
-        );
+    let images = map.par_chunks(channels * pixels).zip(&level.images);
+    images.for_each(|(map, regions)| {
+        let tasks = map.par_chunks(planes * pixels).enumerate();
+        tasks.for_each(|(task, map)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let mut lines = Vec::new();
+                    for region in regions {
+                        for (n, plane) in map.chunks_exact(pixels).enumerate() {
+                            let row = region.place * channels + task * planes + n;
+                            // SAFETY: a region is in one level and image, so only this task
+                            // writes these channels of it.
+                            let out = unsafe { output.slice(row * bins..(row + 1) * bins) };
+                            region.gather(plane, w, &mut lines, out);
+                        }
+                    }
+                },
+            );
+        });
     });
 }
 
-/// The gradient of a level's map. A task owns one plane and adds up the regions in their order.
+/// The gradient of a level's map. A task owns its planes and adds up the regions in their order.
 fn spread<T: Elem>(level: &Level<T>, grad: &[T], bins: usize) -> Vec<T> {
     let (batch, channels, h, w) = level.dims;
-    let mut dx = vec![T::zero(); batch * channels * h * w];
-    dx.par_chunks_mut(h * w).enumerate().for_each(|(n, plane)| {
-        let (image, channel) = (n / channels, n % channels);
-        vectorized(
-            #[inline(always)]
-            || {
-                let mut line = Vec::new();
-                for region in &level.images[image] {
-                    let start = (region.place * channels + channel) * bins;
-                    region.spread(&grad[start..start + bins], w, &mut line, plane);
-                }
-            },
-        );
+    let (pixels, planes) = (h * w, planes_per_task(h * w));
+    let mut dx = vec![T::zero(); batch * channels * pixels];
+    let images = dx.par_chunks_mut(channels * pixels).zip(&level.images);
+    images.for_each(|(dx, regions)| {
+        let tasks = dx.par_chunks_mut(planes * pixels).enumerate();
+        tasks.for_each(|(task, dx)| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let mut lines = Vec::new();
+                    for region in regions {
+                        for (n, plane) in dx.chunks_exact_mut(pixels).enumerate() {
+                            let row = region.place * channels + task * planes + n;
+                            let grad = &grad[row * bins..(row + 1) * bins];
+                            region.spread(grad, w, &mut lines, plane);
+                        }
+                    }
+                },
+            );
+        });
     });
     dx
-}
-
-impl<T: Elem> Region<T> {
-    /// Where the region's columns of row `row` (counted from the first row) lie in a plane.
-    #[inline(always)]
-    fn columns(&self, row: u32, w: usize) -> std::ops::Range<usize> {
-        let start = (self.rows.extent.start + row as usize) * w;
-        start + self.cols.extent.start..start + self.cols.extent.end
-    }
-
-    /// For each row of bins: the weighted sum of its rows, then that of each bin's columns.
-    #[inline(always)]
-    fn gather(&self, plane: &[T], w: usize, line: &mut Vec<T>, out: &mut [T]) {
-        line.clear();
-        line.resize(self.cols.extent.len(), T::zero());
-        for (y, out) in out.chunks_exact_mut(self.cols.len()).enumerate() {
-            let rows = self.rows.bin(y);
-            let Some((&(first, weight), rest)) = rows.split_first() else {
-                out.fill(T::zero());
-                continue;
-            };
-            scale(line, weight, &plane[self.columns(first, w)]);
-            for &(row, weight) in rest {
-                add_scaled(line, weight, &plane[self.columns(row, w)]);
-            }
-            for (x, o) in out.iter_mut().enumerate() {
-                let mut sum = T::zero();
-                for &(col, weight) in self.cols.bin(x) {
-                    sum = weight.mul_add(line[col as usize], sum);
-                }
-                *o = sum;
-            }
-        }
-    }
-
-    /// The transposed of [`gather`](Self::gather), added to `plane`.
-    #[inline(always)]
-    fn spread(&self, grad: &[T], w: usize, line: &mut Vec<T>, plane: &mut [T]) {
-        for (y, grad) in grad.chunks_exact(self.cols.len()).enumerate() {
-            line.clear();
-            line.resize(self.cols.extent.len(), T::zero());
-            for (x, &g) in grad.iter().enumerate() {
-                for &(col, weight) in self.cols.bin(x) {
-                    let d = &mut line[col as usize];
-                    *d = weight.mul_add(g, *d);
-                }
-            }
-            for &(row, weight) in self.rows.bin(y) {
-                add_scaled(&mut plane[self.columns(row, w)], weight, line);
-            }
-        }
-    }
-}
-
-/// `sum = weight * x`.
-#[inline(always)]
-fn scale<T: Elem>(sum: &mut [T], weight: T, x: &[T]) {
-    for (s, &v) in sum.iter_mut().zip(x) {
-        *s = weight * v;
-    }
-}
-
-/// `sum += weight * x`, a vector of fixed length at a time: the slices are short, and usually hold
-/// whole vectors.
-#[inline(always)]
-fn add_scaled<T: Elem>(sum: &mut [T], weight: T, x: &[T]) {
-    let (sums, last) = sum.as_chunks_mut::<LANES>();
-    let (xs, last_x) = x.as_chunks::<LANES>();
-    for (sum, x) in sums.iter_mut().zip(xs) {
-        for (s, &v) in sum.iter_mut().zip(x) {
-            *s = weight.mul_add(v, *s);
-        }
-    }
-    for (s, &v) in last.iter_mut().zip(last_x) {
-        *s = weight.mul_add(v, *s);
-    }
 }
 
 #[cfg(test)]
