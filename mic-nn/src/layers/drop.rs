@@ -1,10 +1,34 @@
-//! Dropout of channels and of residual branches. The flags come from the forward pass's
+//! Dropout of elements, channels and residual branches. The flags come from the forward pass's
 //! [`Drops`](crate::forward::Drops), by the layer's path.
 
 use candle_core::{Result, Tensor};
 
 use crate::forward::Forward;
 use crate::ops;
+
+/// Drops single elements of a tensor of any shape; the rest is divided by `1 - rate`.
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    site: String,
+    rate: f64,
+}
+
+impl Dropout {
+    /// Dropout at `site` with probability `rate`.
+    pub fn new(site: impl Into<String>, rate: f64) -> Self {
+        let site = site.into();
+        Self { site, rate }
+    }
+
+    /// Applies the layer.
+    pub fn forward(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
+        let Some(drops) = mode.drops.filter(|_| self.rate > 0.0) else {
+            return Ok(x.clone());
+        };
+        let keep = drops.keep(&self.site, self.rate, x.elem_count());
+        ops::dropout(x, &keep, self.rate)
+    }
+}
 
 /// Drops whole channels of (B, C, H, W); the rest is divided by `1 - rate`.
 #[derive(Clone, Debug)]

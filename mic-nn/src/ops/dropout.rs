@@ -32,6 +32,45 @@ pub fn dropout2d(x: &Tensor, keep: &[bool], rate: f64) -> Result<Tensor> {
     scale_groups("dropout2d", x, factors("dropout2d", b * c, keep, rate)?)
 }
 
+/// Dropout (Srivastava et al., 2014): `x * keep / (1 - rate)` with one choice an element.
+///
+/// `x` is of any shape, `keep` holds a choice for every element in order, `rate` is in `[0, 1)`.
+/// Keeps the choices, a byte each.
+///
+/// # Errors
+/// As [`drop_path`].
+pub fn dropout(x: &Tensor, keep: &[bool], rate: f64) -> Result<Tensor> {
+    const OP: &str = "dropout";
+    check(OP, x.elem_count(), keep, rate)?;
+    let (x, keep) = (x.contiguous()?, keep.to_vec());
+    let scale = 1.0 / (1.0 - rate);
+    dispatch!(OP, x.dtype(), T => {
+        let output = storage(dropout_cpu::<T>(&view::<T>(OP, &x)?, &keep, T::of(scale)));
+        attach(OP, [&x], output, x.shape(), move |grad| {
+            let dx = dropout_cpu::<T>(&view::<T>(OP, grad)?, &keep, T::of(scale));
+            Ok([Some(tensor(dx, grad.shape()))])
+        })
+    })
+}
+
+fn dropout_cpu<T: Elem>(x: &[T], keep: &[bool], scale: T) -> Vec<T> {
+    let mut output = fresh::<T>(x.len());
+    output
+        .par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK).zip(keep.par_chunks(CHUNK)))
+        .for_each(|(out, (x, keep))| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((o, &x), &keep) in out.iter_mut().zip(x).zip(keep) {
+                        *o = if keep { x * scale } else { T::zero() };
+                    }
+                },
+            );
+        });
+    output
+}
+
 /// `residual + branch * keep / (1 - rate)`: [`drop_path`] and the residual sum in one pass.
 ///
 /// Both tensors are (B, ...) of one shape; `keep` holds B choices.
@@ -57,13 +96,18 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     add_scaled("add", a, b, vec![1.0])
 }
 
-fn factors(op: &str, groups: usize, keep: &[bool], rate: f64) -> Result<Vec<f64>> {
+fn check(op: &str, groups: usize, keep: &[bool], rate: f64) -> Result<()> {
     if keep.len() != groups {
         candle_core::bail!("{op}: {} choices for {groups} groups", keep.len())
     }
     if !(0.0..1.0).contains(&rate) {
         candle_core::bail!("{op}: the rate {rate} is outside [0, 1)")
     }
+    Ok(())
+}
+
+fn factors(op: &str, groups: usize, keep: &[bool], rate: f64) -> Result<Vec<f64>> {
+    check(op, groups, keep, rate)?;
     let scale = 1.0 / (1.0 - rate);
     Ok(keep.iter().map(|&k| if k { scale } else { 0.0 }).collect())
 }
@@ -215,6 +259,9 @@ mod tests {
             dropout2d(&x[0], &channels, 0.1)
         })?;
         assert!(error < 1e-7);
+        let elements: Vec<bool> = (0..36).map(|i| i % 3 != 1).collect();
+        let f = |x: &[Tensor]| dropout(&x[0].transpose(1, 3)?, &elements, 0.2);
+        assert!(max_relative_error(std::slice::from_ref(&x), 36, f)? < 1e-7);
         let pair = [x, b];
         let f = |x: &[Tensor]| add_drop_path(&x[0], &x[1], &keep, 0.3);
         assert!(max_relative_error(&pair, 36, f)? < 1e-7);
@@ -233,6 +280,7 @@ mod tests {
         assert_eq!(error, 0.0);
         let message = |r: Result<Tensor>| r.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(message(drop_path(&x, &[true], 0.1)).contains("1 choices for 4 groups"));
+        assert!(message(dropout(&x, &[true], 0.1)).contains("1 choices for 24 groups"));
         assert!(message(drop_path(&x, &[true; 4], 1.0)).contains("outside [0, 1)"));
         assert!(message(add(&x, &x.t()?)).contains("one shape"));
         let empty = Tensor::zeros((0, 3), DType::F32, &Device::Cpu)?;

@@ -49,7 +49,7 @@ pub use cast::cast;
 pub use conv2d::{Conv2dOptions, conv2d};
 pub use cross_entropy::{CrossEntropyOptions, cross_entropy, pixel_accuracy};
 pub use depthwise::depthwise_conv2d_nhwc;
-pub use dropout::{add, add_drop_path, drop_path, dropout2d};
+pub use dropout::{add, add_drop_path, drop_path, dropout, dropout2d};
 pub use gelu::gelu;
 pub use gradient_reversal::gradient_reversal;
 pub use group_norm::group_norm;

@@ -48,5 +48,7 @@ pub use set::Weights;
 /// # Errors
 /// A file that cannot be opened, is damaged or is something else; one with several models or none.
 pub fn load(path: &Path) -> Result<Weights> {
-    Checkpoint::open(path)?.weights()
+    let weights = Checkpoint::open(path)?.weights()?;
+    tracing::debug!(file = %path.display(), tensors = weights.len(), "weights found");
+    Ok(weights)
 }
