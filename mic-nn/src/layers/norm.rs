@@ -175,6 +175,7 @@ impl BatchNorm2d {
         let (b, _, h, w) = x.dims4()?;
         let count = (b * h * w) as f64;
         let towards = |old: &Tensor, new: &Tensor, factor: f64| {
+            let new = new.to_dtype(old.dtype())?;
             (old * (1.0 - MOMENTUM))? + (new * (MOMENTUM * factor))?
         };
         self.running_mean.set(towards(&mean, &batch_mean, 1.0)?);

@@ -40,17 +40,30 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     })
 }
 
-/// Runs an op in single precision where `x` has 16 bits: `run` gets the dtype to compute in, and its
-/// result is rounded to `x`'s. `None` where `x` has another dtype.
+/// Makes an op of 16-bit numbers one of single precision, as the first line of its function:
+/// `in_single!([x, gamma, beta] => layer_norm(x, gamma, beta, eps))`.
 ///
-/// Statistics, sums and exponentials of 16-bit numbers are thus computed as PyTorch's CPU kernels
-/// do, from rounded inputs with single precision inside.
-pub(crate) fn in_single(
-    x: &Tensor,
-    run: impl FnOnce() -> Result<Tensor>,
-) -> Option<Result<Tensor>> {
-    let dtype = x.dtype();
-    matches!(dtype, DType::BF16 | DType::F16).then(|| cast(&run()?, dtype))
+/// Where the first tensor has 16 bits, the call is made with all of the named tensors in single
+/// precision (those after a semicolon are optional), and its result, rounded to the first one's
+/// dtype, is returned. Sums and exponentials are thus computed as PyTorch's CPU kernels do, and
+/// parameters may be in single precision.
+macro_rules! in_single {
+    ([$x:ident $(, $more:ident)* $(; $option:ident)?] => $call:expr) => {
+        if $crate::ops::cast::is_half($x) {
+            let dtype = $x.dtype();
+            let $x = &$crate::ops::cast::single($x)?;
+            $(let $more = &$crate::ops::cast::single($more)?;)*
+            $(let $option = $option.map($crate::ops::cast::single).transpose()?;
+            let $option = $option.as_ref();)?
+            return $crate::ops::cast::cast(&$call?, dtype);
+        }
+    };
+}
+pub(crate) use in_single;
+
+/// Whether `x` has 16 bits.
+pub(crate) fn is_half(x: &Tensor) -> bool {
+    matches!(x.dtype(), DType::BF16 | DType::F16)
 }
 
 /// `x` in single precision where it has 16 bits.

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use super::simd::vectorized;
 
@@ -17,6 +18,7 @@ const CHUNK: usize = 1 << 14;
 /// # Errors
 /// When the number of choices is not B or the rate is outside its range.
 pub fn drop_path(x: &Tensor, keep: &[bool], rate: f64) -> Result<Tensor> {
+    in_single!([x] => drop_path(x, keep, rate));
     let samples = x.dims().first().copied().unwrap_or(1);
     scale_groups("drop_path", x, factors("drop_path", samples, keep, rate)?)
 }
@@ -28,7 +30,10 @@ pub fn drop_path(x: &Tensor, keep: &[bool], rate: f64) -> Result<Tensor> {
 /// # Errors
 /// As [`drop_path`].
 pub fn dropout2d(x: &Tensor, keep: &[bool], rate: f64) -> Result<Tensor> {
-    let (b, c, _, _) = x.dims4()?;
+    in_single!([x] => dropout2d(x, keep, rate));
+    let &[b, c, _, _] = x.dims() else {
+        candle_core::bail!("dropout2d: x is {:?}, expected (B, C, H, W)", x.dims())
+    };
     scale_groups("dropout2d", x, factors("dropout2d", b * c, keep, rate)?)
 }
 
@@ -83,6 +88,7 @@ pub fn add_drop_path(
     keep: &[bool],
     rate: f64,
 ) -> Result<Tensor> {
+    in_single!([residual, branch] => add_drop_path(residual, branch, keep, rate));
     let samples = residual.dims().first().copied().unwrap_or(1);
     let factors = factors("add_drop_path", samples, keep, rate)?;
     add_scaled("add_drop_path", residual, branch, factors)
@@ -93,6 +99,7 @@ pub fn add_drop_path(
 /// # Errors
 /// When the shapes or dtypes differ.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    in_single!([a, b] => add(a, b));
     add_scaled("add", a, b, vec![1.0])
 }
 

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{dispatch, storage, tensor, view};
 use super::math::Math;
 use super::simd::elementwise;
@@ -10,6 +11,7 @@ use super::simd::elementwise;
 /// `x * P(X <= x)` for a standard normal X (Hendrycks and Gimpel, 2016): the exact form with the
 /// error function, for a tensor of any shape. Keeps its input for the backward pass.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    in_single!([x] => gelu(x));
     let x = x.contiguous()?;
     dispatch!("gelu", x.dtype(), T => gelu_cpu::<T>(&x))
 }

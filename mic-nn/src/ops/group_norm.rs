@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use super::math::map;
 use super::simd::vectorized;
@@ -14,7 +15,7 @@ use super::sums::{Moments, sum_and_moment};
 /// (C).
 ///
 /// # Errors
-/// When C is no multiple of `groups`, or shapes or dtypes (F32 or F64) do not fit together.
+/// When C is no multiple of `groups`, or shapes or dtypes do not fit together.
 pub fn group_norm(
     x: &Tensor,
     groups: usize,
@@ -23,6 +24,7 @@ pub fn group_norm(
     eps: f64,
 ) -> Result<Tensor> {
     const OP: &str = "group_norm";
+    in_single!([x, gamma, beta] => group_norm(x, groups, gamma, beta, eps));
     let &[_, channels, h, w] = x.dims() else {
         candle_core::bail!("{OP}: x is {:?}, expected (B, C, H, W)", x.dims())
     };

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{dispatch, fresh, storage, tensor, view};
 use super::math::{Math, accumulate, sum};
 use super::simd::vectorized;
@@ -19,6 +20,7 @@ const ROWS: usize = 128;
 /// # Errors
 /// When the shapes or dtypes do not fit.
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
+    in_single!([x, gamma, beta] => layer_norm(x, gamma, beta, eps));
     let c = x.dims().last().copied().unwrap_or(0);
     for (name, t) in [("gamma", gamma), ("beta", beta)] {
         if t.dims() != [c] || t.dtype() != x.dtype() || c == 0 {

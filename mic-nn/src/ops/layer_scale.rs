@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{Elem, dispatch, storage, tensor, view};
 use super::math::accumulate;
 use super::simd::vectorized;
@@ -29,6 +30,7 @@ pub fn add_layer_scale(
     gamma: &Tensor,
     keep: Option<(&[bool], f64)>,
 ) -> Result<Tensor> {
+    in_single!([residual, branch, gamma] => add_layer_scale(residual, branch, gamma, keep));
     let c = residual.dims().last().copied().unwrap_or(0);
     let samples = residual.dims().first().copied().unwrap_or(0);
     let shapes = branch.dims() == residual.dims() && gamma.dims() == [c];

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 
 /// Side of the square tiles of the blocked transposition: two tiles fit the first-level cache.
@@ -11,38 +12,47 @@ const TILE: usize = 32;
 
 /// Swaps the last two dimensions of (B, R, C), giving (B, C, R), contiguous.
 pub fn swap_last(x: &Tensor) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    dispatch!("swap_last", x.dtype(), T => swap_last_cpu::<T>(&x))
+    let &[b, rows, cols] = x.dims() else {
+        candle_core::bail!("swap_last: x is {:?}, expected (B, R, C)", x.dims())
+    };
+    swapped("swap_last", x, [b, rows, cols])
 }
 
 /// A map (B, C, H, W) as tokens (B, H*W, C).
 pub fn map_to_tokens(x: &Tensor) -> Result<Tensor> {
-    let (b, c, h, w) = x.dims4()?;
-    swap_last(&x.reshape((b, c, h * w))?)
+    let &[b, c, h, w] = x.dims() else {
+        candle_core::bail!("map_to_tokens: x is {:?}, expected (B, C, H, W)", x.dims())
+    };
+    swapped("map_to_tokens", &x.reshape((b, c, h * w))?, [b, c, h * w])
 }
 
 /// Tokens (B, H*W, C) as a map (B, C, H, W).
 pub fn tokens_to_map(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
-    let (b, n, c) = x.dims3()?;
-    if n != height * width {
-        candle_core::bail!("tokens_to_map: {n} tokens do not form a {height}x{width} map")
-    }
-    swap_last(x)?.reshape((b, c, height, width))
+    let (b, n, c) = match *x.dims() {
+        [b, n, c] if n == height * width => (b, n, c),
+        ref other => {
+            candle_core::bail!("tokens_to_map: x is {other:?}, expected (B, {height} * {width}, C)")
+        }
+    };
+    swapped("tokens_to_map", x, [b, n, c])?.reshape((b, c, height, width))
 }
 
-fn swap_last_cpu<T: Elem>(x: &Tensor) -> Result<Tensor> {
-    let (b, rows, cols) = x.dims3()?;
-    let output = transposed::<T>(&view("swap_last", x)?, b, rows, cols);
-    attach(
-        "swap_last",
-        [x],
-        storage(output),
-        (b, cols, rows),
-        move |grad| {
-            let dx = transposed::<T>(&view("swap_last", grad)?, b, cols, rows);
-            Ok([Some(tensor(dx, (b, rows, cols)))])
-        },
-    )
+fn swapped(op: &'static str, x: &Tensor, dims: [usize; 3]) -> Result<Tensor> {
+    in_single!([x] => swapped(op, x, dims));
+    let x = x.contiguous()?;
+    dispatch!(op, x.dtype(), T => swapped_cpu::<T>(op, &x, dims))
+}
+
+fn swapped_cpu<T: Elem>(
+    op: &'static str,
+    x: &Tensor,
+    [b, rows, cols]: [usize; 3],
+) -> Result<Tensor> {
+    let output = transposed::<T>(&view(op, x)?, b, rows, cols);
+    attach(op, [x], storage(output), (b, cols, rows), move |grad| {
+        let dx = transposed::<T>(&view(op, grad)?, b, cols, rows);
+        Ok([Some(tensor(dx, (b, rows, cols)))])
+    })
 }
 
 fn transposed<T: Elem>(input: &[T], batch: usize, rows: usize, cols: usize) -> Vec<T> {
@@ -83,9 +93,15 @@ fn transposed<T: Elem>(input: &[T], batch: usize, rows: usize, cols: usize) -> V
 /// (B, (H/r)*(W/r), r*r*C), rows that do not fill a patch dropped. With a linear layer behind it
 /// this is a convolution with kernel and stride `r` and no padding.
 pub fn patchify(x: &Tensor, height: usize, width: usize, r: usize) -> Result<Tensor> {
-    let (b, n, c) = x.dims3()?;
-    if n != height * width || r == 0 || r > height || r > width {
-        candle_core::bail!("patchify: {n} tokens, map {height}x{width}, patch {r}")
+    in_single!([x] => patchify(x, height, width, r));
+    let (b, c) = match *x.dims() {
+        [b, n, c] if n == height * width && c > 0 => (b, c),
+        ref other => candle_core::bail!(
+            "patchify: x is {other:?}, expected (B, {height} * {width}, C), C > 0"
+        ),
+    };
+    if r == 0 || r > height || r > width {
+        candle_core::bail!("patchify: no patch of {r} x {r} fits a map of {height} x {width}")
     }
     let x = x.contiguous()?;
     dispatch!("patchify", x.dtype(), T => patchify_cpu::<T>(&x, b, height, width, c, r))

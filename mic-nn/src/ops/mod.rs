@@ -3,6 +3,11 @@
 //! Each op computes its result outside candle's graph and attaches a hand-written backward pass
 //! that keeps only what it needs. Nothing here cuts the graph silently: an op either has a
 //! gradient for every floating-point input or returns an error.
+//!
+//! Kernels compute in F32 or F64. A BF16 or F16 argument is widened, the op computed in single
+//! precision, and its result rounded to the dtype of the first argument, as PyTorch's CPU kernels
+//! do; gradients have the dtype of what they belong to. Parameters may then be F32. Otherwise all
+//! arguments of an op share one dtype.
 
 pub(crate) mod attach;
 pub(crate) mod cpu;

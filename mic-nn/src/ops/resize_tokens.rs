@@ -5,6 +5,7 @@ use num_traits::Float;
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{Elem, dispatch, storage, tensor, view};
 use super::simd::vectorized;
 
@@ -36,6 +37,7 @@ pub fn resize_tokens_bicubic(
     to: (usize, usize),
     options: &BicubicOptions,
 ) -> Result<Tensor> {
+    in_single!([x] => resize_tokens_bicubic(x, from, to, options));
     let (b, c) = match *x.dims() {
         [b, n, c] if Some(n) == from.0.checked_mul(from.1) => (b, c),
         _ => candle_core::bail!(

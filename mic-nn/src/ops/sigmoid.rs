@@ -4,16 +4,18 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach_with_result;
+use super::cast::in_single;
 use super::cpu::{dispatch, storage, tensor, view};
 use super::math::Math;
 
 const OP: &str = "sigmoid";
 
-/// `1 / (1 + e^-x)` for a tensor of any shape, F32 or F64, as PyTorch's `sigmoid`.
+/// `1 / (1 + e^-x)` for a tensor of any shape, as PyTorch's `sigmoid`.
 ///
 /// # Errors
 /// When the dtype is another.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    in_single!([x] => sigmoid(x));
     let x = x.contiguous()?;
     dispatch!(OP, x.dtype(), T => sigmoid_cpu::<T>(&x))
 }

@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach_with_result;
+use super::cast::in_single;
 use super::cpu::{Shared, dispatch, fresh, storage, tensor, view};
 use super::math::{Math, max, sum};
 use super::simd::vectorized;
@@ -19,6 +20,7 @@ const BLOCK: usize = 256;
 /// # Errors
 /// When `x` has no such dimension.
 pub fn softmax(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
+    in_single!([x] => softmax(x, dim));
     let dim = dim.to_index(x.shape(), "softmax")?;
     let x = x.contiguous()?;
     let size = x.dims()[dim];

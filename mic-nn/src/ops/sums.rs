@@ -108,7 +108,9 @@ impl Moments {
 
     /// The biased variance.
     pub(crate) fn variance(&self) -> f64 {
-        (self.squares / self.count).max(0.0)
+        let variance = self.squares / self.count;
+        // Rounding may leave it below 0. NaN stays NaN.
+        if variance < 0.0 { 0.0 } else { variance }
     }
 }
 

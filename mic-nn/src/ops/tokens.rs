@@ -5,6 +5,7 @@ use num_traits::Zero;
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{Elem, dispatch, storage, tensor, view};
 use super::math::accumulate;
 use super::simd::vectorized;
@@ -23,6 +24,7 @@ const SUMMED: usize = 32;
 /// When the shapes or dtypes do not fit.
 pub fn prepend_tokens(tokens: &Tensor, prefix: &Tensor, positions: &Tensor) -> Result<Tensor> {
     const OP: &str = "prepend_tokens";
+    in_single!([tokens, prefix, positions] => prepend_tokens(tokens, prefix, positions));
     let (&[b, n, c], &[1, p, prefix_c]) = (tokens.dims(), prefix.dims()) else {
         candle_core::bail!(
             "{OP}: expected tokens (B, N, C) and a prefix (1, P, C), got {:?} and {:?}",
@@ -114,6 +116,7 @@ fn narrow<T: Elem>(x: &[T], b: usize, n: usize, start: usize, len: usize, c: usi
 /// When `x` is not (B, N, C) or has too few tokens.
 pub fn narrow_tokens(x: &Tensor, start: usize, len: usize) -> Result<Tensor> {
     const OP: &str = "narrow_tokens";
+    in_single!([x] => narrow_tokens(x, start, len));
     let (b, n, c) = tokens_from(OP, x, start, len)?;
     let x = x.contiguous()?;
     dispatch!(OP, x.dtype(), T => {
@@ -138,6 +141,7 @@ pub fn narrow_tokens(x: &Tensor, start: usize, len: usize) -> Result<Tensor> {
 /// When `x` is not (B, N, C) or there is no token to take the mean of.
 pub fn mean_tokens(x: &Tensor, start: usize) -> Result<Tensor> {
     const OP: &str = "mean_tokens";
+    in_single!([x] => mean_tokens(x, start));
     let (b, n, c) = tokens_from(OP, x, start, 1)?;
     let x = x.contiguous()?;
     let len = n - start;

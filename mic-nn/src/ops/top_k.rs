@@ -4,6 +4,7 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::{cast, is_half, single};
 use super::cpu::{Elem, dispatch, storage, tensor, view};
 
 const OP: &str = "top_k";
@@ -15,8 +16,12 @@ const OP: &str = "top_k";
 /// comes first. The gradient of the values goes to the elements that were picked.
 ///
 /// # Errors
-/// When `x` is not F32 or F64, has no dimension, or has fewer than `k` elements in its last.
+/// When `x` is not floating-point, has no dimension, or has fewer than `k` elements in its last.
 pub fn top_k(x: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
+    if is_half(x) {
+        let (values, places) = top_k(&single(x)?, k)?;
+        return Ok((cast(&values, x.dtype())?, places));
+    }
     let Some(&size) = x.dims().last() else {
         candle_core::bail!("{OP}: x is a number, expected at least one dimension")
     };

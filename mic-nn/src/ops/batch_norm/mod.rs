@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor};
 
+use super::cast::{cast, is_half, single};
 use super::cpu::{Shared, dispatch};
 use kernels::{Inputs, forward};
 
@@ -68,7 +69,7 @@ impl Planes {
 /// The result of a batch normalisation over the batch's own statistics.
 ///
 /// `(y, mean, var)`: `y` like `x`, and detached `mean` and biased `var` (C) of this batch for
-/// running statistics.
+/// running statistics, which are F32 where `x` has 16 bits.
 pub type Normalized = (Tensor, Tensor, Tensor);
 
 /// Normalises every channel of `x` (B, C, H, W) over batch and pixels:
@@ -77,7 +78,7 @@ pub type Normalized = (Tensor, Tensor, Tensor);
 /// Returns `y`, and detached `mean` and biased `var` (C) of this batch for running statistics.
 ///
 /// # Errors
-/// When a channel has fewer than two values, or shapes or dtypes (F32 or F64) do not fit together.
+/// When a channel has fewer than two values, or shapes or dtypes do not fit together.
 pub fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Normalized> {
     train("batch_norm", [x, gamma, beta], After::Nothing, eps)
 }
@@ -113,7 +114,7 @@ pub fn batch_norm_add_relu(
 /// Gradients flow to `x`, `gamma` and `beta`; the statistics are constants.
 ///
 /// # Errors
-/// When shapes or dtypes (F32 or F64, all the same) do not fit together.
+/// When shapes or dtypes do not fit together.
 pub fn batch_norm_eval(
     x: &Tensor,
     gamma: &Tensor,
@@ -173,6 +174,11 @@ enum After<'a> {
 
 fn train(op: &'static str, inputs: [&Tensor; 3], after: After<'_>, eps: f64) -> Result<Normalized> {
     let [x, gamma, beta] = inputs;
+    if is_half(x) {
+        let run = |inputs: [&Tensor; 3], after: After<'_>| train(op, inputs, after, eps);
+        let (y, mean, var) = with_single(inputs, after, run)?;
+        return Ok((cast(&y, x.dtype())?, mean, var));
+    }
     let p = Planes::new(op, x, &[("gamma", gamma), ("beta", beta)])?;
     if p.batch * p.pixels < 2 {
         candle_core::bail!(
@@ -192,6 +198,11 @@ fn eval(
     eps: f64,
 ) -> Result<Tensor> {
     let [x, gamma, beta] = inputs;
+    if is_half(x) {
+        let given = [&single(mean)?, &single(var)?];
+        let run = |inputs: [&Tensor; 3], after: After<'_>| eval(op, inputs, given, after, eps);
+        return cast(&with_single(inputs, after, run)?, x.dtype());
+    }
     let named = [
         ("gamma", gamma),
         ("beta", beta),
@@ -203,6 +214,19 @@ fn eval(
     let given = [mean.contiguous()?, var.contiguous()?];
     let (y, ..) = dispatch!(op, x.dtype(), T => forward::<T>(op, inputs, Some(given), eps, p))?;
     Ok(y)
+}
+
+/// Calls `run` with everything in single precision.
+fn with_single<R>(
+    [x, gamma, beta]: [&Tensor; 3],
+    after: After<'_>,
+    run: impl FnOnce([&Tensor; 3], After<'_>) -> Result<R>,
+) -> Result<R> {
+    let inputs = [&single(x)?, &single(gamma)?, &single(beta)?];
+    match after {
+        After::AddRelu(residual) => run(inputs, After::AddRelu(&single(residual)?)),
+        other => run(inputs, other),
+    }
 }
 
 #[cfg(test)]

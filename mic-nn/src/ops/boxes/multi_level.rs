@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::roi_align::{Level, RoiAlignOptions, align, read_rois};
 use super::{BoxSize, rows};
+use crate::ops::cast::{cast, is_half, single};
 use crate::ops::cpu::{Elem, dispatch};
 
 /// Which map of a pyramid a box is read from: the map with the index
@@ -109,6 +110,11 @@ pub fn multi_level_roi_align(
     let Some(first) = features.first() else {
         candle_core::bail!("{OP}: no feature maps, expected at least one")
     };
+    if is_half(first) {
+        let features = features.iter().map(single).collect::<Result<Vec<_>>>()?;
+        let result = multi_level_roi_align(&features, &single(rois)?, options)?;
+        return cast(&result, first.dtype());
+    }
     if features.len() != options.spatial_scales.len() {
         candle_core::bail!(
             "{OP}: {} feature maps and {} scales, expected as many",

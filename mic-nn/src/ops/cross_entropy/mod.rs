@@ -4,6 +4,7 @@ use candle_core::{DType, Result, Tensor, WithDType};
 use rayon::prelude::*;
 
 use crate::ops::attach::attach;
+use crate::ops::cast::{in_single, is_half, single};
 use crate::ops::cpu::{Elem, Shared, View, dispatch, fresh, storage, tensor, view};
 use crate::ops::math::Math;
 use crate::ops::simd::vectorized;
@@ -21,6 +22,16 @@ pub struct CrossEntropyOptions {
     pub weight: Option<Tensor>,
     /// A factor for every class, C of them.
     pub class_weight: Option<Vec<f64>>,
+}
+
+impl CrossEntropyOptions {
+    /// The same with weights of 16 bits in single precision.
+    fn single(&self) -> Result<Self> {
+        Ok(Self {
+            weight: self.weight.as_ref().map(single).transpose()?,
+            ..self.clone()
+        })
+    }
 }
 
 impl Default for CrossEntropyOptions {
@@ -49,6 +60,7 @@ pub fn cross_entropy(
     label: &Tensor,
     options: &CrossEntropyOptions,
 ) -> Result<Tensor> {
+    in_single!([logits] => cross_entropy(logits, label, &options.single()?));
     let sizes = Sizes::of(OP, logits, label)?;
     if let Some(weight) = &options.weight
         && (weight.dims() != label.dims() || weight.dtype() != logits.dtype())
@@ -88,6 +100,9 @@ pub fn cross_entropy(
 /// When shapes or dtypes do not fit.
 pub fn pixel_accuracy(logits: &Tensor, label: &Tensor) -> Result<f64> {
     const OP: &str = "pixel_accuracy";
+    if is_half(logits) {
+        return pixel_accuracy(&single(logits)?, label);
+    }
     let sizes = Sizes::of(OP, logits, label)?;
     let labels = labels_of(OP, label)?;
     let logits = logits.contiguous()?;

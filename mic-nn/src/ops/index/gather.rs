@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 use super::grid::{Direction, Grid, check_fits, exchange, read};
 use super::read_places;
 use crate::ops::attach::attach;
+use crate::ops::cast::in_single;
 use crate::ops::cpu::{Elem, Shared, dispatch, storage, tensor, view};
 
 const OP: &str = "gather";
@@ -17,8 +18,9 @@ const OP: &str = "gather";
 /// that was picked several times is the sum of those, added in the order of `index`.
 ///
 /// # Errors
-/// When `x` is not F32 or F64, the shapes do not fit, or an index lies outside.
+/// When `x` is not floating-point, the shapes do not fit, or an index lies outside.
 pub fn gather<D: Dim>(x: &Tensor, dim: D, index: &Tensor) -> Result<Tensor> {
+    in_single!([x] => gather(x, dim, index));
     let dim = dim.to_index(x.shape(), OP)?;
     check_fits(OP, "x", x.dims(), index.dims(), Some(dim))?;
     let places = read_places(OP, index, x.dims()[dim])?;

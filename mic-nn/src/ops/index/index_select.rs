@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{CHUNK, read_places};
 use crate::ops::attach::attach;
+use crate::ops::cast::in_single;
 use crate::ops::cpu::{Elem, Shared, dispatch, storage, tensor, view};
 
 const OP: &str = "index_select";
@@ -21,6 +22,7 @@ const OP: &str = "index_select";
 /// When the shapes do not fit, an index lies outside, or `x` is of a floating-point dtype other
 /// than F32 and F64.
 pub fn index_select<D: Dim>(x: &Tensor, dim: D, index: &Tensor) -> Result<Tensor> {
+    in_single!([x] => index_select(x, dim, index));
     let dim = dim.to_index(x.shape(), OP)?;
     if index.rank() != 1 {
         candle_core::bail!("{OP}: index is {:?}, expected one dimension", index.dims())

@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 use super::grid::{Direction, Grid, check_fits, exchange};
 use super::read_places;
 use crate::ops::attach::attach;
+use crate::ops::cast::in_single;
 use crate::ops::cpu::{Elem, Shared, dispatch, storage, tensor, view};
 
 const OP: &str = "scatter_add";
@@ -21,6 +22,7 @@ const OP: &str = "scatter_add";
 /// When `x` and `source` are not both F32 or both F64, the shapes do not fit, or an index lies
 /// outside.
 pub fn scatter_add<D: Dim>(x: &Tensor, dim: D, index: &Tensor, source: &Tensor) -> Result<Tensor> {
+    in_single!([x, source] => scatter_add(x, dim, index, source));
     let dim = dim.to_index(x.shape(), OP)?;
     check_fits(OP, "x", x.dims(), index.dims(), Some(dim))?;
     check_fits(OP, "source", source.dims(), index.dims(), None)?;

@@ -2,6 +2,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use crate::ops::attach::attach;
+use crate::ops::cast::in_single;
 use crate::ops::cpu::{dispatch, storage, tensor, view};
 use crate::ops::math::Math;
 
@@ -15,6 +16,7 @@ const OP: &str = "entropy";
 /// # Errors
 /// When the logits have another rank, no class, or one class where `normalised` is asked for.
 pub fn entropy(logits: &Tensor, normalised: bool) -> Result<Tensor> {
+    in_single!([logits] => entropy(logits, normalised));
     let shape = match *logits.dims() {
         [b, _] => vec![b],
         [b, _, h, w] => vec![b, h, w],

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::attach::attach;
 use super::cpu::{dispatch, storage, tensor, view};
 use super::math::Math;
+use crate::ops::cast::in_single;
 
 pub use bce::binary_cross_entropy_with_logits;
 pub use entropy::entropy;
@@ -61,6 +62,7 @@ fn pairwise<L: PairLoss>(
     target: &Tensor,
     reduction: Reduction,
 ) -> Result<Tensor> {
+    in_single!([input, target] => pairwise(loss, input, target, reduction));
     if input.dims() != target.dims() || input.dtype() != target.dtype() {
         candle_core::bail!(
             "{}: expected a target like the input, {:?} {:?}, got {:?} {:?}",

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::mean::{Windows, mean};
 use super::{planes_per_task, size_of};
 use crate::ops::attach::attach;
+use crate::ops::cast::in_single;
 use crate::ops::cpu::{Elem, dispatch, storage, tensor, view};
 use crate::ops::simd::vectorized;
 
@@ -16,9 +17,10 @@ use crate::ops::simd::vectorized;
 /// where the sizes do not divide each other.
 ///
 /// # Errors
-/// When `x` is empty or not (B, C, H, W) of F32 or F64, or a side of `size` is zero.
+/// When `x` is empty or not (B, C, H, W) of a floating-point dtype, or a side of `size` is zero.
 pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
     const OP: &str = "adaptive_avg_pool2d";
+    in_single!([x] => adaptive_avg_pool2d(x, size));
     let (h, w) = size_of(OP, x)?;
     if size.0 == 0 || size.1 == 0 {
         candle_core::bail!("{OP}: output size {size:?}, expected at least 1 pixel each way")
@@ -36,9 +38,10 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
 /// The mean of every plane of `x` (B, C, H, W), as (B, C).
 ///
 /// # Errors
-/// When `x` is empty or not (B, C, H, W) of F32 or F64.
+/// When `x` is empty or not (B, C, H, W) of a floating-point dtype.
 pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
     const OP: &str = "global_avg_pool2d";
+    in_single!([x] => global_avg_pool2d(x));
     size_of(OP, x)?;
     let x = x.contiguous()?;
     dispatch!(OP, x.dtype(), T => global::<T>(OP, &x, &[]))

@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use super::axis::Axis;
 use super::mean::{Windows, mean};
 use super::{Pool2dOptions, size_of};
+use crate::ops::cast::in_single;
 use crate::ops::cpu::dispatch;
 
 /// The mean of every window of `x` (B, C, H, W), as (B, C, H', W') with
@@ -15,10 +16,11 @@ use crate::ops::cpu::dispatch;
 /// of elements inside.
 ///
 /// # Errors
-/// When `x` is empty or not (B, C, H, W) of F32 or F64, a kernel or stride is zero, the padding is
-/// more than half the kernel, or no window fits.
+/// When `x` is empty or not (B, C, H, W) of a floating-point dtype, a kernel or stride is zero,
+/// the padding is more than half the kernel, or no window fits.
 pub fn avg_pool2d(x: &Tensor, options: &Pool2dOptions, count_include_pad: bool) -> Result<Tensor> {
     const OP: &str = "avg_pool2d";
+    in_single!([x] => avg_pool2d(x, options, count_include_pad));
     let (rows, cols) = Axis::pair(OP, size_of(OP, x)?, options)?;
     let windows = |axis| Windows::regular(axis, count_include_pad);
     let x = x.contiguous()?;

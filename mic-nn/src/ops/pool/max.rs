@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::axis::{Axis, Phases};
 use super::{Pool2dOptions, planes_per_task, size_of};
 use crate::ops::attach::attach;
+use crate::ops::cast::in_single;
 use crate::ops::cpu::{Elem, dispatch, storage, tensor, view};
 use crate::ops::simd::vectorized;
 
@@ -45,9 +46,10 @@ impl Choice for u32 {
 /// NaN counts as largest. The gradient goes to the first of equal values, as in PyTorch.
 ///
 /// # Errors
-/// When `x` is empty or not (B, C, H, W) of F32 or F64, a kernel or stride is zero, the padding is
-/// more than half the kernel, or no window fits.
+/// When `x` is empty or not (B, C, H, W) of a floating-point dtype, a kernel or stride is zero,
+/// the padding is more than half the kernel, or no window fits.
 pub fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> Result<Tensor> {
+    in_single!([x] => max_pool2d(x, options));
     let (rows, cols) = Axis::pair(OP, size_of(OP, x)?, options)?;
     let Some(elements) = rows.kernel.checked_mul(cols.kernel) else {
         candle_core::bail!("{OP}: kernel {:?} is too large", options.kernel)

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::attach::attach;
 use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use super::simd::vectorized;
+use crate::ops::cast::in_single;
 use axis::{Taps, Transposed};
 
 /// Output rows that one task makes.
@@ -22,9 +23,10 @@ const ROWS: usize = 64;
 /// keep covering the image: `src = max((dst + 0.5) in / out - 0.5, 0)`. The same size returns `x`.
 ///
 /// # Errors
-/// When `x` is not a non-empty (B, C, H, W) of F32 or F64, or the size is zero.
+/// When `x` is not a non-empty (B, C, H, W) of a floating-point dtype, or the size is zero.
 pub fn resize_bilinear(x: &Tensor, size: (usize, usize), align_corners: bool) -> Result<Tensor> {
     const OP: &str = "resize_bilinear";
+    in_single!([x] => resize_bilinear(x, size, align_corners));
     let (h, w) = check(OP, x, size)?;
     if (h, w) == size {
         return Ok(x.clone());
@@ -41,9 +43,10 @@ pub fn resize_bilinear(x: &Tensor, size: (usize, usize), align_corners: bool) ->
 /// `src = floor(dst * in / out)`. The same size returns `x`.
 ///
 /// # Errors
-/// When `x` is not a non-empty (B, C, H, W) of F32 or F64, or the size is zero.
+/// When `x` is not a non-empty (B, C, H, W) of a floating-point dtype, or the size is zero.
 pub fn resize_nearest(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
     const OP: &str = "resize_nearest";
+    in_single!([x] => resize_nearest(x, size));
     let (h, w) = check(OP, x, size)?;
     if (h, w) == size {
         return Ok(x.clone());

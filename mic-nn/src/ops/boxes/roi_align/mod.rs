@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::rows;
 use crate::ops::attach::attach;
+use crate::ops::cast::in_single;
 use crate::ops::cpu::{Elem, Shared, dispatch, storage, tensor, view};
 use crate::ops::simd::vectorized;
 use region::Region;
@@ -39,6 +40,7 @@ pub struct RoiAlignOptions {
 /// size is zero, or `rois` is part of a graph: detach it.
 pub fn roi_align(features: &Tensor, rois: &Tensor, options: &RoiAlignOptions) -> Result<Tensor> {
     const OP: &str = "roi_align";
+    in_single!([features, rois] => roi_align(features, rois, options));
     dispatch!(OP, features.dtype(), T => {
         let rois = read_rois::<T>(OP, rois, options.output_size)?;
         let places: Vec<usize> = (0..rois.len()).collect();
