@@ -1,94 +1,95 @@
 """PyTorch's side of `cargo xtask bench cpu`: reads questions and writes answers, a JSON line each.
 
-{"prepare": case} builds a case's tensors, runs it once and answers with a weighted sum of the
-output and a projection of every gradient; {"run": true} answers with the seconds of one forward
-and backward pass.
+    python peer.py THREADS
+
+It starts with {"version": ..., "packages": {...}}, or {"missing": package}. Then
+
+- {"op": case} builds an op's tensors, runs it once and answers with a weighted sum of the output
+  and a projection of every gradient;
+- {"network": spec} builds a network, takes two steps and answers with the losses and the layout
+  of images that was faster;
+- {"run": {"times": n, "recompute": false}} answers with the seconds of one of n runs of what was
+  built last;
+- {"memory": spec, ...} answers with the memory of a training; asked in a process of its own.
+
+An answer {"error": message} leaves the process ready for the next question. All others have the
+seconds of processor time that this process has used, and of all time, while it waited: little of
+the first, if it left the processors to the other side.
 """
 
+import importlib.metadata
+import importlib.util
 import json
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
+# OpenMP's threads spin for some milliseconds before they sleep. PyTorch is slower without that,
+# so it stays; the other side's turn begins when they sleep.
+PAUSE = 0.02
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "testdata" / "record"))
-from fill import from_name  # noqa: E402
-
-
-def filled(name, dims):
-    return torch.from_numpy(from_name(name, (int(np.prod(dims)),)).reshape(dims).copy())
+# What libraries print is for people and must not get among the answers.
+ANSWERS, sys.stdout = sys.stdout, sys.stderr
 
 
-class Case:
-    def __init__(self, case):
-        self.case = case
-        self.last = case["channels_last"]
-        self.inputs = []
-        for name, dims in case["tensors"]:
-            value = filled(name, dims)
-            if self.last and name == "x":
-                value = value.permute(0, 3, 1, 2).contiguous()
-            self.inputs.append(value.requires_grad_())
-        self.ones = torch.ones_like(self.apply())
+def version(package):
+    if importlib.util.find_spec(package) is None:
+        return None
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
-    def apply(self):
-        case, x, rest = self.case, self.inputs[0], self.inputs[1:]
-        kind = case["kind"]
-        if kind in ("conv2d", "depthwise_tokens"):
-            return F.conv2d(x, rest[0], None, case["stride"], case["padding"], 1, case["groups"])
-        if kind == "layer_norm":
-            return F.layer_norm(x, x.shape[-1:], rest[0], rest[1], 1e-5)
-        if kind == "softmax":
-            return F.softmax(x, -1)
-        if kind == "gelu":
-            return F.gelu(x)
-        if kind == "batch_norm":
-            return F.batch_norm(x, None, None, rest[0], rest[1], True, 0.1, 1e-5)
-        if kind == "bilinear":
-            return F.interpolate(x, size=case["size"], mode="bilinear", align_corners=False)
-        raise ValueError(f"unknown kind {kind}")
 
-    def ours(self, tensor):
-        """The tensor in the order of elements of the other side."""
-        return tensor.permute(0, 2, 3, 1).contiguous() if self.last else tensor
+class Peer:
+    def __init__(self):
+        self.built = None
 
-    def clear(self):
-        for tensor in self.inputs:
-            tensor.grad = None
+    def answer(self, question):
+        if "op" in question:
+            from peer_ops import Op
 
-    def check(self):
-        self.clear()
-        y = self.ours(self.apply())
-        loss = (y * filled("loss", y.shape)).sum()
-        loss.backward()
-        gradients = []
-        for index, tensor in enumerate(self.inputs):
-            g = self.ours(tensor.grad) if index == 0 else tensor.grad
-            gradients.append((g * filled("gradient", g.shape)).sum().item())
-        return {"loss": loss.item(), "gradients": gradients}
+            self.built = None
+            self.built = Op(question["op"])
+            return self.built.check()
+        if "network" in question:
+            from peer_networks import Network
 
-    def run(self):
-        self.clear()
-        start = time.perf_counter()
-        self.apply().backward(self.ones)
-        return {"seconds": time.perf_counter() - start}
+            self.built = None
+            self.built = Network(question["network"])
+            return self.built.check()
+        if "memory" in question:
+            from peer_networks import memory
+
+            return memory(**question["memory"])
+        run = question["run"]
+        total = sum(self.built.run(run["recompute"]) for _ in range(run["times"]))
+        return {"seconds": total / run["times"]}
+
+
+def say(answer):
+    print(json.dumps(answer), file=ANSWERS, flush=True)
 
 
 def main():
+    for package in ("numpy", "torch"):
+        if version(package) is None:
+            return say({"missing": package})
+    import torch
+
     torch.set_num_threads(int(sys.argv[1]))
-    print(json.dumps({"version": torch.__version__}), flush=True)
-    case = None
+    packages = {name: version(name) for name in ("torchvision", "timm")}
+    say({"version": torch.__version__, "packages": packages})
+    peer = Peer()
+    waited_from = (time.process_time(), time.perf_counter())
     for line in sys.stdin:
-        question = json.loads(line)
-        if "prepare" in question:
-            case = Case(question["prepare"])
-            answer = case.check()
-        else:
-            answer = case.run()
-        print(json.dumps(answer), flush=True)
+        waited = (time.process_time() - waited_from[0], time.perf_counter() - waited_from[1])
+        try:
+            answer = peer.answer(json.loads(line))
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        time.sleep(PAUSE)
+        waited_from = (time.process_time(), time.perf_counter())
+        say(answer | {"waited": waited})
 
 
 if __name__ == "__main__":

@@ -40,23 +40,95 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum BenchDevice {
-    /// Single ops on the processor, forward and backward, alternating with PyTorch.
+    /// On the processor: single ops, training steps of whole networks and their peak memory.
+    ///
+    /// Both sides compute the same in turn: same weights, inputs, optimiser and number of threads.
+    /// What they compute is compared first. Without a Python that has PyTorch our side is measured
+    /// alone. The exit code is 1 if the sides disagree.
     Cpu(BenchArgs),
+    /// Train a network for a few steps and print the memory of this process as JSON.
+    #[command(hide = true)]
+    CpuMemory(MemoryArgs),
 }
 
 #[derive(Debug, Args)]
 struct BenchArgs {
-    /// Measure only the cases whose name contains this.
+    /// Measure only what has this in its name, such as conv, "linear 8x197" or mit-b5.
+    #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Threads of both sides.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
-    /// Measured repetitions of every case on each side.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
-    repetitions: u32,
-    /// Python interpreter that has torch and numpy; without one only our side is measured.
-    #[arg(long, default_value = "python3")]
+    /// Measure single ops, forward and backward; without --ops, --networks and --memory all three.
+    #[arg(long)]
+    ops: bool,
+    /// Measure training steps of whole networks.
+    #[arg(long)]
+    networks: bool,
+    /// Measure the peak memory of training networks, each in a process of its own.
+    #[arg(long)]
+    memory: bool,
+    /// Threads of both sides [default: one for each processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+    /// Measured repetitions of everything on each side [default: 30 of an op, 7 of a step].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: Option<u32>,
+    /// Python interpreter that has torch, numpy, torchvision and timm.
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     python: String,
+    /// Also write the tables to this file.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Sizes that take no time, to try the command and to compare what both sides compute.
+    #[arg(long)]
+    tiny: bool,
+}
+
+impl BenchArgs {
+    fn options(self) -> bench::Options {
+        let all = !(self.ops || self.networks || self.memory);
+        bench::Options {
+            filter: self.filter,
+            ops: self.ops || all,
+            networks: self.networks || all,
+            memory: self.memory || all,
+            threads: self.threads.map_or_else(processors, |n| n as usize),
+            repetitions: self.repetitions.map(|n| n as usize),
+            python: self.python,
+            markdown: self.markdown,
+            tiny: self.tiny,
+        }
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[derive(Debug, Args)]
+struct MemoryArgs {
+    #[arg(long)]
+    network: String,
+    #[arg(long)]
+    threads: usize,
+    #[arg(long)]
+    recompute: bool,
+    #[arg(long)]
+    tiny: bool,
+}
+
+fn run_bench(device: BenchDevice) -> anyhow::Result<()> {
+    let out = &mut std::io::stdout().lock();
+    match device {
+        BenchDevice::Cpu(args) => {
+            let options = args.options();
+            match bench::again_with_threads(options.threads)? {
+                true => Ok(()),
+                false => bench::bench(&options, out),
+            }
+        }
+        BenchDevice::CpuMemory(args) => {
+            bench::memory(&args.network, args.recompute, args.threads, args.tiny, out)
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,17 +189,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Reproduce {
             task: Task::Seg(args),
         } => args,
-        Command::Bench {
-            device: BenchDevice::Cpu(args),
-        } => {
-            let options = bench::Options {
-                filter: args.filter,
-                threads: args.threads.max(1),
-                repetitions: args.repetitions as usize,
-                python: args.python,
-            };
-            return Ok(bench::bench(&options, &mut std::io::stdout().lock())?);
-        }
+        Command::Bench { device } => return Ok(run_bench(device)?),
     };
     let benchmark = Benchmark::new(&args.source, &args.target, args.data_root);
     if args.gate && !gate::applies(&args.methods) {

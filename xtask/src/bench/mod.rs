@@ -1,213 +1,202 @@
-//! `cargo xtask bench cpu`: our ops and PyTorch's, one after the other in one run.
+//! `cargo xtask bench cpu`: our code and PyTorch's in turn, on one machine and in one run.
 
 mod cases;
+mod memory;
+mod networks;
+mod ops;
 mod peer;
+mod report;
+mod steps;
+mod timing;
 
-use mic_nn::autograd::backward;
 use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Context, anyhow, bail};
-use candle_core::Var;
+use anyhow::{Context, bail};
 
-use cases::{Case, Kind};
-use peer::{Answer, Peer};
+use cases::Case;
+use networks::Network;
+use peer::Peer;
+use report::Report;
+
+/// Repetitions unless the user wants others.
+const OP_REPETITIONS: usize = 30;
+const STEP_REPETITIONS: usize = 7;
 
 /// What to measure.
 #[derive(Debug)]
 pub struct Options {
-    /// Only cases whose name contains this.
+    /// Only what contains this in its name, in whatever case.
     pub filter: Option<String>,
+    /// The table of single ops.
+    pub ops: bool,
+    /// The table of training steps.
+    pub networks: bool,
+    /// The table of peak memory.
+    pub memory: bool,
     /// Threads of both sides.
     pub threads: usize,
-    /// Measured repetitions of every case on each side.
-    pub repetitions: usize,
+    /// Measured repetitions of everything on each side; `None` for 30 of an op and 7 of a step.
+    pub repetitions: Option<usize>,
     /// The Python interpreter that has torch.
     pub python: String,
+    /// Where the tables go besides the output.
+    pub markdown: Option<PathBuf>,
+    /// Sizes that take no time, to try the command.
+    pub tiny: bool,
 }
 
-/// Relative difference of a loss or a gradient's projection above which the sides disagree.
-const TOLERANCE: f64 = 2e-3;
-
-/// Measures and prints a table.
+/// Measures and prints tables.
 ///
 /// # Errors
-/// When the sides compute different numbers, or an op fails.
+/// When nothing is chosen, something fails, or the sides compute different numbers; in the last
+/// case everything else has been measured.
 pub fn bench(options: &Options, out: &mut dyn Write) -> anyhow::Result<()> {
-    let cases: Vec<Case> = cases::all()
-        .into_iter()
-        .filter(|c| {
-            options
-                .filter
-                .as_ref()
-                .is_none_or(|f| c.name.contains(f.as_str()))
-        })
-        .collect();
-    if cases.is_empty() {
-        let names: Vec<String> = cases::all().into_iter().map(|c| c.name).collect();
-        bail!("no case has that name; the cases are: {}", names.join(", "))
-    }
+    let (cases, networks) = chosen(options)?;
+    let mut report = Report::new(out);
     let mut peer = match Peer::start(&options.python, options.threads) {
         Ok(peer) => Some(peer),
         Err(reason) => {
-            writeln!(out, "PyTorch is not measured: {reason:#}")?;
+            report.line(format_args!("PyTorch is not measured: {reason:#}.\n"))?;
             None
         }
     };
-    if let Some(peer) = &peer {
-        writeln!(out, "PyTorch {}, {} threads", peer.version, options.threads)?;
+    report.line(setting(options, peer.as_ref()))?;
+    for note in peer
+        .iter()
+        .flat_map(|peer| unavailable(&cases, &networks, peer))
+    {
+        report.line(note)?;
     }
-    writeln!(
-        out,
-        "\nMilliseconds forward + backward, median of {} (f32).\n",
-        options.repetitions
-    )?;
-    writeln!(out, "| op | mic | PyTorch | ratio (quartiles) |")?;
-    writeln!(out, "| --- | --- | --- | --- |")?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .stack_size(64 << 20)
-        .build()
-        .context("the thread pool could not be started")?;
-    for case in &cases {
-        let row = pool.install(|| measure(case, peer.as_mut(), options.repetitions))?;
-        writeln!(out, "{row}")?;
-        out.flush()?;
+    if options.ops && !cases.is_empty() {
+        let repetitions = options.repetitions.unwrap_or(OP_REPETITIONS);
+        let threads = options.threads;
+        ops::table(&cases, peer.as_mut(), threads, repetitions, &mut report)?;
     }
-    Ok(())
-}
-
-/// One row of the table.
-fn measure(case: &Case, mut peer: Option<&mut Peer>, repetitions: usize) -> anyhow::Result<String> {
-    let inputs = case.inputs()?;
-    if let Some(peer) = peer.as_deref_mut() {
-        let theirs = peer.prepare(case)?;
-        agree(case, &ours(case, &inputs)?, &theirs)?;
+    let mut layouts = steps::Layouts::new();
+    if options.networks && !networks.is_empty() {
+        let repetitions = options.repetitions.unwrap_or(STEP_REPETITIONS);
+        layouts = steps::table(&networks, peer.as_mut(), options, repetitions, &mut report)?;
     }
-    let (mut mine, mut others, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    // The first repetitions warm caches and allocators.
-    let warm = 3;
-    for repetition in 0..warm + repetitions {
-        let own = case.time(&inputs)?;
-        let other = peer.as_deref_mut().map(Peer::run).transpose()?;
-        if repetition < warm {
-            continue;
-        }
-        mine.push(own);
-        if let Some(other) = other {
-            others.push(other);
-            ratios.push(own / other);
-        }
+    if let Some(warning) = peer.as_ref().and_then(Peer::disturbance) {
+        report.line(format_args!("\n{warning}"))?;
     }
-    let milliseconds = |v: &mut Vec<f64>| format!("{:.2}", quantile(v, 0.5) * 1e3);
-    Ok(if others.is_empty() {
-        format!("| {} | {} | | |", case.name, milliseconds(&mut mine))
-    } else {
-        format!(
-            "| {} | {} | {} | {:.2} ({:.2} to {:.2}) |",
-            case.name,
-            milliseconds(&mut mine),
-            milliseconds(&mut others),
-            quantile(&mut ratios, 0.5),
-            quantile(&mut ratios, 0.25),
-            quantile(&mut ratios, 0.75),
-        )
-    })
-}
-
-fn ours(case: &Case, inputs: &[Var]) -> anyhow::Result<Answer> {
-    let y = case.apply(inputs)?;
-    let weights = cases::fill("loss", y.dims())?;
-    let loss = (y * weights)?.sum_all()?;
-    let store = backward(&loss)?;
-    let mut gradients = Vec::new();
-    for (var, (name, _)) in inputs.iter().zip(&case.tensors) {
-        let gradient = store
-            .get(var)
-            .ok_or_else(|| anyhow!("{}: no gradient of {name}", case.name))?;
-        let direction = cases::fill("gradient", gradient.dims())?;
-        gradients.push(f64::from(
-            (gradient * direction)?.sum_all()?.to_scalar::<f32>()?,
-        ));
+    if options.memory && !networks.is_empty() {
+        memory::table(&networks, options, peer.as_mut(), &layouts, &mut report)?;
     }
-    Ok(Answer {
-        loss: f64::from(loss.to_scalar::<f32>()?),
-        gradients,
-    })
-}
-
-fn agree(case: &Case, ours: &Answer, theirs: &Answer) -> anyhow::Result<()> {
-    if ours.gradients.len() != theirs.gradients.len() {
-        bail!("{}: PyTorch has another number of gradients", case.name)
+    if let Some(file) = &options.markdown {
+        std::fs::write(file, &report.text)
+            .with_context(|| format!("{} cannot be written", file.display()))?;
     }
-    let sides = std::iter::once((ours.loss, theirs.loss)).chain(
-        ours.gradients
-            .iter()
-            .copied()
-            .zip(theirs.gradients.iter().copied()),
-    );
-    for (index, (a, b)) in sides.enumerate() {
-        // Projections are sums of terms of both signs: small ones carry large relative errors.
-        let allowed = TOLERANCE * a.abs().max(b.abs()).max(1e-2);
-        if (a - b).abs().is_nan() || (a - b).abs() > allowed {
-            let what = match index {
-                0 => "the loss".to_string(),
-                i => format!("the gradient of {}", case.tensors[i - 1].0),
-            };
-            bail!("{}: {what} differs: mic {a}, PyTorch {b}", case.name)
-        }
-    }
-    Ok(())
-}
-
-/// Linear interpolation between the sorted values.
-fn quantile(values: &mut [f64], q: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let Some(last) = values.len().checked_sub(1) else {
-        return f64::NAN;
-    };
-    let position = q * last as f64;
-    let (low, high) = (position.floor() as usize, position.ceil() as usize);
-    values[low] + (values[high] - values[low]) * (position - low as f64)
-}
-
-impl Kind {
-    /// Whether the images of this op are channels-last on our side.
-    fn channels_last(self) -> bool {
-        matches!(self, Self::DepthwiseTokens)
+    match report.failures[..] {
+        [] => Ok(()),
+        _ => bail!("{}", report.failures.join("\n")),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Prints the memory of a training in this process, as JSON.
+///
+/// # Errors
+/// When there is no such network, or training fails.
+pub fn memory(
+    name: &str,
+    recompute: bool,
+    threads: usize,
+    tiny: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let network = networks::all()?.into_iter().find(|n| n.name == name);
+    let network = network.with_context(|| format!("there is no network {name}"))?;
+    let network = if tiny { network.tiny() } else { network };
+    let memory = memory::of_this_process(&network, recompute, threads)?;
+    Ok(writeln!(out, "{}", serde_json::to_string(&memory)?)?)
+}
 
-    #[test]
-    fn every_case_runs_and_has_its_gradients() -> anyhow::Result<()> {
-        for case in cases::all() {
-            let small = case.shrunk();
-            let answer = ours(&small, &small.inputs()?)?;
-            assert!(answer.loss.is_finite(), "{}", case.name);
-            assert!(answer.gradients.iter().all(|g| g.is_finite()));
-            assert!(answer.gradients.iter().any(|g| *g != 0.0), "{}", case.name);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn disagreement_is_found() {
-        let case = &cases::all()[0];
-        let answer = |g: f64| Answer {
-            loss: 1.0,
-            gradients: vec![g, 1.0],
+/// The ops and networks that the user wants.
+fn chosen(options: &Options) -> anyhow::Result<(Vec<Case>, Vec<Network>)> {
+    let wanted = |names: &[&str]| {
+        let Some(filter) = &options.filter else {
+            return true;
         };
-        assert!(agree(case, &answer(2.0), &answer(2.0)).is_ok());
-        assert!(agree(case, &answer(2.0), &answer(2.1)).is_err());
-        assert!(agree(case, &answer(2.0), &answer(f64::NAN)).is_err());
+        let filter = filter.to_lowercase();
+        names
+            .iter()
+            .any(|name| name.to_lowercase().contains(&filter))
+    };
+    let (mut cases, mut networks) = (cases::all(), networks::all()?);
+    let names: Vec<String> = cases.iter().map(|c| c.name.clone()).collect();
+    let titles: Vec<&str> = networks.iter().map(|n| n.title).collect();
+    cases.retain(|c| options.ops && wanted(&[&c.name]));
+    networks.retain(|n| (options.networks || options.memory) && wanted(&[n.name, n.title]));
+    if cases.is_empty() && networks.is_empty() {
+        bail!(
+            "nothing has that name. Networks:\n  {}\nOps:\n  {}",
+            titles.join("\n  "),
+            names.join("\n  ")
+        )
     }
+    if options.tiny {
+        cases = cases.iter().map(Case::tiny).collect();
+        networks = networks.into_iter().map(Network::tiny).collect();
+    }
+    Ok((cases, networks))
+}
 
-    #[test]
-    fn quantiles_interpolate() {
-        assert_eq!(quantile(&mut [3.0, 1.0, 2.0, 4.0], 0.5), 2.5);
-        assert!(quantile(&mut [], 0.5).is_nan());
+/// What PyTorch's side lacks a package for.
+fn unavailable(cases: &[Case], networks: &[Network], peer: &Peer) -> Vec<String> {
+    let cases = cases.iter().map(|case| (&case.name[..], case.needs()));
+    let networks = networks.iter().map(|n| (n.title, n.needs));
+    let note = |(name, needs): (&str, &[&str])| {
+        let missing = peer.missing(needs).join(" and ");
+        let note = format!("PyTorch is not measured for {name}: Python lacks {missing}.\n");
+        (!missing.is_empty()).then_some(note)
+    };
+    cases.chain(networks).filter_map(note).collect()
+}
+
+/// What was measured on what.
+fn setting(options: &Options, peer: Option<&Peer>) -> String {
+    let mut parts = vec![format!("{} threads", options.threads)];
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    parts.extend(model.map(|name| name.trim_start_matches([' ', '\t', ':']).to_string()));
+    if let Some(peer) = peer {
+        parts.push(format!("PyTorch {}", peer.version));
+        let installed = peer.packages.iter();
+        parts.extend(installed.filter_map(|(name, v)| Some(format!("{name} {}", v.as_ref()?))));
+    }
+    if options.tiny {
+        parts.push("sizes for trying the command, not for measuring".into());
+    }
+    format!("{}\n", parts.join(", "))
+}
+
+/// Whether candle will use this many threads for its own loops; it asks the environment, once.
+fn candle_has(threads: usize) -> bool {
+    let told = std::env::var(CANDLE_THREADS).ok();
+    told.is_some_and(|told| told == threads.to_string())
+}
+
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// Runs this program again if candle would use another number of threads than the rest. Returns
+/// whether it did, so that there is nothing left to do.
+///
+/// # Errors
+/// When the other process fails, which has then said why.
+pub fn again_with_threads(threads: usize) -> anyhow::Result<bool> {
+    if candle_has(threads) {
+        return Ok(false);
+    }
+    let program = std::env::current_exe().context("this program's file is unknown")?;
+    let mut command = Command::new(program);
+    command.args(std::env::args_os().skip(1));
+    command.env(CANDLE_THREADS, threads.to_string());
+    match command.status()?.success() {
+        true => Ok(true),
+        false => bail!("the measuring process failed"),
     }
 }
