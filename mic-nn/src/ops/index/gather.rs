@@ -41,7 +41,7 @@ fn gather_cpu<T: Elem>(
     let input = x.shape().clone();
     attach(OP, [x], storage(output), shape, move |grad| {
         let mut dx = vec![T::zero(); input.elem_count()];
-        let add = Direction::Add(&*view::<T>(OP, grad)?, Shared::new(&mut dx));
+        let add = Direction::Add(&view::<T>(OP, grad)?, Shared::new(&mut dx));
         exchange(&own, &grid, &places, &add);
         Ok([Some(tensor(dx, &input))])
     })

@@ -41,12 +41,12 @@ fn scatter_add_cpu<T: Elem>(
     let from = Grid::new(source.dims(), index, dim);
     let to = Grid::new(x.dims(), index, dim);
     let mut output = view::<T>(OP, x)?.to_vec();
-    let add = Direction::Add(&*view::<T>(OP, source)?, Shared::new(&mut output));
+    let add = Direction::Add(&view::<T>(OP, source)?, Shared::new(&mut output));
     exchange(&from, &to, &places, &add);
     let shape = source.shape().clone();
     attach(OP, [x, source], storage(output), x.shape(), move |grad| {
         let mut ds = vec![T::zero(); shape.elem_count()];
-        let read = Direction::Read(Shared::new(&mut ds), &*view::<T>(OP, grad)?);
+        let read = Direction::Read(Shared::new(&mut ds), &view::<T>(OP, grad)?);
         exchange(&from, &to, &places, &read);
         Ok([Some(grad.clone()), Some(tensor(ds, &shape))])
     })

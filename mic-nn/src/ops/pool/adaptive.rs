@@ -110,7 +110,7 @@ fn lanes<T: Elem, const N: usize>(x: &[T]) -> f64 {
     }
     while half > 0 {
         for i in 0..half {
-            sums[i] = sums[i] + sums[i + half];
+            sums[i] += sums[i + half];
         }
         half /= 2;
     }

@@ -139,7 +139,7 @@ fn average<T: Elem>(x: &[T], rows: &Windows, cols: &Windows, out: &mut [T]) {
             }
             let height = T::of(rows.divisors[oy]);
             for (o, &width) in out.iter_mut().zip(&widths) {
-                *o = *o / (height * width);
+                *o /= height * width;
             }
         }
     }
