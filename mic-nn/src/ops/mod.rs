@@ -12,6 +12,8 @@
 pub(crate) mod attach;
 pub(crate) mod cpu;
 pub(crate) mod math;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod product;
 pub(crate) mod simd;
 pub(crate) mod sums;
 

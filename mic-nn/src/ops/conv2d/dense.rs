@@ -9,6 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::columns::{gather, scatter_add};
+use super::fast;
 use super::geometry::{Geometry, Tile, split};
 use crate::ops::cpu::{Elem, Mat, Shared, gemm};
 use crate::ops::simd::vectorized;
@@ -83,6 +84,9 @@ fn channels_at_once(geometry: &Geometry, tile: &Tile) -> usize {
 
 /// The output (B, Cout, Ho, Wo).
 pub(super) fn forward<T: Elem>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    if let Some(output) = fast::forward(g, x, weight, bias) {
+        return output;
+    }
     let mut output = vec![T::zero(); g.out_len()];
     let shared = Shared::new(&mut output);
     let (pixels, planes, depth) = (g.out_pixels(), g.groups * g.cout, g.cin * g.taps());
@@ -152,6 +156,9 @@ pub(super) fn forward<T: Elem>(g: &Geometry, x: &[T], weight: &[T], bias: Option
 
 /// The gradient of the input (B, Cin, H, W).
 pub(super) fn input_gradient<T: Elem>(g: &Geometry, grad: &[T], weight: &[T]) -> Vec<T> {
+    if let Some(dx) = fast::input_gradient(g, grad, weight) {
+        return dx;
+    }
     if let Some(transposed) = g.transposed() {
         return forward(&transposed, grad, &transposed_weight(g, weight), None);
     }
@@ -241,6 +248,9 @@ fn transposed_weight<T: Elem>(g: &Geometry, weight: &[T]) -> Vec<T> {
 
 /// The gradient of the kernel (Cout, Cin / groups, kh, kw).
 pub(super) fn weight_gradient<T: Elem>(g: &Geometry, x: &[T], grad: &[T]) -> Vec<T> {
+    if let Some(dw) = fast::weight_gradient(g, x, grad) {
+        return dw;
+    }
     let (planes, depth) = (g.groups * g.cout, g.cin * g.taps());
     let tiles = tiles(g);
     let largest = tiles.iter().map(Tile::len).max().unwrap_or(1);

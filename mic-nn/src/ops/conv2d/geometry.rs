@@ -178,7 +178,7 @@ impl Tile {
 }
 
 /// Cuts `0..len` into `parts` nearly equal ranges (fewer when `len` is smaller).
-pub(super) fn split(len: usize, parts: usize) -> Vec<Range<usize>> {
+pub(crate) fn split(len: usize, parts: usize) -> Vec<Range<usize>> {
     let size = len.div_ceil(parts.clamp(1, len.max(1))).max(1);
     (0..len)
         .step_by(size)

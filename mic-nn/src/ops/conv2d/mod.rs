@@ -6,7 +6,12 @@
 pub(crate) mod axis;
 mod columns;
 mod dense;
-mod geometry;
+#[cfg(target_arch = "x86_64")]
+mod direct;
+mod fast;
+pub(crate) mod geometry;
+#[cfg(target_arch = "x86_64")]
+mod kernel_gradient;
 mod planes;
 
 pub use geometry::Conv2dOptions;

@@ -193,3 +193,5 @@ fn errors_name_what_does_not_fit() -> Result<()> {
     assert!(mixed.is_err());
     Ok(())
 }
+
+mod random;

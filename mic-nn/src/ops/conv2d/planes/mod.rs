@@ -2,16 +2,19 @@
 //!
 //! Each task takes one plane and adds, for every output row and tap, a shifted input row.
 
+#[cfg(target_arch = "x86_64")]
+mod wide;
+
 use rayon::prelude::*;
 
 use super::axis::Axis;
 use super::geometry::Geometry;
-use crate::ops::cpu::Elem;
+use crate::ops::cpu::{Elem, fresh};
 use crate::ops::simd::vectorized;
 
 /// The output (B, C, Ho, Wo).
 pub(super) fn forward<T: Elem>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-    let mut output = vec![T::zero(); g.out_len()];
+    let mut output = fresh(g.out_len());
     output
         .par_chunks_mut(g.out_pixels())
         .zip(x.par_chunks(g.in_pixels()))
@@ -179,6 +182,10 @@ pub(super) fn weight_gradient<T: Elem>(g: &Geometry, x: &[T], grad: &[T]) -> Vec
                         let plane = image * g.groups + channel;
                         let x = &x[plane * g.in_pixels()..][..g.in_pixels()];
                         let grad = &grad[plane * g.out_pixels()..][..g.out_pixels()];
+                        #[cfg(target_arch = "x86_64")]
+                        if wide::plane_weight(g, x, grad, &mut total).is_some() {
+                            continue;
+                        }
                         plane_weight(g, x, grad, &mut total);
                     }
                     for (dw, total) in dw.iter_mut().zip(total) {
