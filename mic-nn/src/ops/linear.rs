@@ -6,6 +6,8 @@ use rayon::prelude::*;
 use super::attach::attach;
 use super::cpu::{Elem, Mat, dispatch, gemm, storage, tensor, view};
 use super::math::accumulate;
+#[cfg(target_arch = "x86_64")]
+use super::product;
 use super::simd::vectorized;
 
 /// Rows a task handles at most.
@@ -51,7 +53,7 @@ fn linear_cpu<T: Elem>(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<
         let (x, w) = (view::<T>(OP, x)?, view::<T>(OP, w)?);
         let bias = bias.map(|b| view::<T>(OP, b)).transpose()?;
         let weight = Mat::new(&w, c_out, c_in).t();
-        product(Mat::new(&x, rows, c_in), weight, bias.as_deref())
+        times(Mat::new(&x, rows, c_in), weight, bias.as_deref())
     };
     let mut shape = x.dims().to_vec();
     shape.pop();
@@ -66,7 +68,7 @@ fn linear_cpu<T: Elem>(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<
         let g = view::<T>(OP, grad)?;
         let dx = if tracked.0 {
             let w = view::<T>(OP, &saved_w)?;
-            let dx = product(Mat::new(&g, rows, c_out), Mat::new(&w, c_out, c_in), None);
+            let dx = times(Mat::new(&g, rows, c_out), Mat::new(&w, c_out, c_in), None);
             Some(tensor(dx, saved_x.shape()))
         } else {
             None
@@ -94,7 +96,10 @@ fn linear_cpu<T: Elem>(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<
 }
 
 /// `a b + bias`, in blocks of rows whose bias is added while they are in the cache.
-fn product<T: Elem>(a: Mat<'_, T>, b: Mat<'_, T>, bias: Option<&[T]>) -> Vec<T> {
+fn times<T: Elem>(a: Mat<'_, T>, b: Mat<'_, T>, bias: Option<&[T]>) -> Vec<T> {
+    if let Some(out) = wide_product(a, b, bias) {
+        return out;
+    }
     let (rows, inner, cols) = (a.rows, a.cols, b.cols);
     let mut out = vec![T::zero(); rows * cols];
     if out.is_empty() {
@@ -132,6 +137,34 @@ fn product<T: Elem>(a: Mat<'_, T>, b: Mat<'_, T>, bias: Option<&[T]>) -> Vec<T> 
     out
 }
 
+/// [`times`] in single precision, where the processor has AVX-512.
+fn wide_product<T: Elem>(a: Mat<'_, T>, b: Mat<'_, T>, bias: Option<&[T]>) -> Option<Vec<T>> {
+    #[cfg(target_arch = "x86_64")]
+    if product::available::<T>() {
+        let bias = match bias {
+            Some(bias) => Some(product::single(bias)?),
+            None => None,
+        };
+        let (a, b) = (product::single_mat(a)?, product::single_mat(b)?);
+        return product::generic(product::rows(a, b, bias));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (a, b, bias);
+    None
+}
+
+/// The kernel's gradient in single precision, where the processor has AVX-512.
+fn wide_gradient<T: Elem>(x: &[T], g: &[T], c_in: usize, c_out: usize) -> Option<(Vec<T>, Vec<T>)> {
+    #[cfg(target_arch = "x86_64")]
+    if product::available::<T>() {
+        let (dw, db) = product::cross(product::single(x)?, product::single(g)?, c_in, c_out);
+        return Some((product::generic(dw)?, product::generic(db)?));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, g, c_in, c_out);
+    None
+}
+
 /// `g^T x` and the sum of `g`'s rows, over blocks of rows that are added up in order.
 fn weight_gradient<T: Elem>(
     x: &[T],
@@ -141,6 +174,9 @@ fn weight_gradient<T: Elem>(
     weight: bool,
     bias: bool,
 ) -> (Option<Vec<T>>, Option<Vec<T>>) {
+    if weight && let Some((dw, db)) = wide_gradient(x, g, c_in, c_out) {
+        return (Some(dw), bias.then_some(db));
+    }
     let rows = g.len() / c_out.max(1);
     // Every block costs a partial result: no more of them than keep that small beside the product.
     let block = (rows.div_ceil(16)).clamp(ROWS, 8192);

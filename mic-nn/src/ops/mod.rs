@@ -43,7 +43,7 @@ mod softmax;
 mod tokens;
 mod top_k;
 
-pub use attention::attention;
+pub use attention::{attention, attention_qkv};
 pub use batch_norm::{
     Normalized, batch_norm, batch_norm_add_relu, batch_norm_add_relu_eval, batch_norm_eval,
     batch_norm_relu, batch_norm_relu_eval,
