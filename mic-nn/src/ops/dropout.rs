@@ -46,6 +46,7 @@ pub fn dropout2d(x: &Tensor, keep: &[bool], rate: f64) -> Result<Tensor> {
 /// As [`drop_path`].
 pub fn dropout(x: &Tensor, keep: &[bool], rate: f64) -> Result<Tensor> {
     const OP: &str = "dropout";
+    in_single!([x] => dropout(x, keep, rate));
     check(OP, x.elem_count(), keep, rate)?;
     let (x, keep) = (x.contiguous()?, keep.to_vec());
     let scale = 1.0 / (1.0 - rate);

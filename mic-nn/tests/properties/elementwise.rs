@@ -168,3 +168,17 @@ fn dropout2d() {
         )
     });
 }
+
+#[test]
+fn dropout() {
+    check("dropout", 30, Tolerance::default(), |rng| {
+        let (shape, rate) = (dims(rng), 0.3);
+        let (keep, factors) = choices(rng, shape.iter().product(), rate);
+        Case::new(
+            format!("rate {rate}"),
+            vec![Input::new(rng, "x", &shape)],
+            move |t| ops::dropout(&t[0], &keep, rate),
+            move |a| scaled(&a[0], &factors),
+        )
+    });
+}

@@ -106,6 +106,9 @@ pub(crate) fn ops() -> Vec<Op> {
             "residual b2 n3 c5, branch b2 n3 c5, gamma c5",
             |t| add_layer_scale(&t[0], &t[1], &t[2], None),
         ),
+        ("dropout", "x A2 B3", |t| {
+            dropout(&t[0], &[true, false, true, true, false, true], 0.5)
+        }),
         ("dropout2d", "x B1 C2 h3 w5", |t| {
             dropout2d(&t[0], &KEEP, 0.5)
         }),
