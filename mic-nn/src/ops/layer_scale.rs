@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use super::math::accumulate;
 use super::simd::vectorized;
 
@@ -99,7 +99,7 @@ fn add_cpu<T: Elem>(
 ) -> Result<Tensor> {
     let c = gamma.elem_count();
     let pieces = pieces(residual.elem_count(), factors.len(), c);
-    let mut output = vec![T::zero(); residual.elem_count()];
+    let mut output = fresh::<T>(residual.elem_count());
     {
         let (x, y) = (view::<T>(OP, residual)?, view::<T>(OP, branch)?);
         let gamma = view::<T>(OP, gamma)?;

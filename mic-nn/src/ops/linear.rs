@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{Elem, Mat, dispatch, gemm, storage, tensor, view};
 use super::math::accumulate;
 #[cfg(target_arch = "x86_64")]
@@ -21,7 +22,13 @@ const ROWS: usize = 512;
 /// # Errors
 /// When the shapes or dtypes do not fit.
 pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (c_out, c_in) = w.dims2()?;
+    in_single!([x, w; bias] => linear(x, w, bias));
+    let &[c_out, c_in] = w.dims() else {
+        candle_core::bail!("linear: w is {:?}, expected (Cout, Cin)", w.dims())
+    };
+    if c_in == 0 {
+        candle_core::bail!("linear: w ({c_out}, 0), expected at least one input channel")
+    }
     if x.dims().last() != Some(&c_in) || w.dtype() != x.dtype() {
         candle_core::bail!(
             "linear: expected x (..., {c_in}) for a weight ({c_out}, {c_in}), got {:?} {:?} and a {:?} weight",

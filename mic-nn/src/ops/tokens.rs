@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use super::math::accumulate;
 use super::simd::vectorized;
 
@@ -47,7 +47,7 @@ pub fn prepend_tokens(tokens: &Tensor, prefix: &Tensor, positions: &Tensor) -> R
     let (tokens, prefix) = (tokens.contiguous()?, prefix.contiguous()?);
     let positions = positions.contiguous()?;
     dispatch!(OP, tokens.dtype(), T => {
-        let mut output = vec![T::zero(); b * (p + n) * c];
+        let mut output = fresh::<T>(b * (p + n) * c);
         {
             let (x, prefix) = (view::<T>(OP, &tokens)?, view::<T>(OP, &prefix)?);
             let (x, prefix): (&[T], &[T]) = (&x, &prefix);
@@ -102,7 +102,7 @@ fn sum_samples<T: Elem>(g: &[T], samples: usize, len: usize) -> Vec<T> {
 
 /// Tokens `start..start + len` of every sample of (B, N, C).
 fn narrow<T: Elem>(x: &[T], b: usize, n: usize, start: usize, len: usize, c: usize) -> Vec<T> {
-    let mut out = vec![T::zero(); b * len * c];
+    let mut out = fresh::<T>(b * len * c);
     if !out.is_empty() {
         let samples = out.par_chunks_mut(len * c).zip(x.par_chunks(n * c));
         samples.for_each(|(out, x)| out.copy_from_slice(&x[start * c..(start + len) * c]));

@@ -8,9 +8,6 @@ use mic_nn::gradcheck::wave;
 use crate::array::Array;
 use crate::table::{Op, ops};
 
-/// Ops that do not take 16-bit numbers yet.
-const WITHOUT: [&str; 4] = ["attention", "conv2d", "depthwise_conv2d_nhwc", "linear"];
-
 /// An op's result, and the gradient of each argument, for arguments of these dtypes.
 fn run(op: &Op, rounding: DType, dtypes: &[DType]) -> Result<Vec<Tensor>> {
     let arguments = op.arguments.iter().zip(dtypes).enumerate();
@@ -62,7 +59,7 @@ fn complaint(op: &Op, half: DType, dtypes: &[DType]) -> Result<Option<String>> {
 
 fn sweep(dtypes: impl Fn(DType, usize) -> Vec<DType>) {
     let mut complaints = Vec::new();
-    for op in ops().iter().filter(|op| !WITHOUT.contains(&op.name)) {
+    for op in &ops() {
         for half in [DType::BF16, DType::F16] {
             let dtypes = dtypes(half, op.arguments.len());
             match complaint(op, half, &dtypes) {

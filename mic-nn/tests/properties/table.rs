@@ -1,7 +1,7 @@
 //! All differentiable ops with the shapes that they take.
 
 use candle_core::{Device, Result, Tensor};
-use mic_nn::ops::{self, *};
+use mic_nn::ops::*;
 
 /// An op on its floating-point arguments, everything else fixed.
 pub(crate) struct Op {
@@ -167,6 +167,7 @@ pub(crate) fn ops() -> Vec<Op> {
         ("attention", "q b2 n3 C8, kv b2 m5 D16", |t| {
             attention(&t[0], &t[1], 2)
         }),
+        ("attention_qkv", "qkv b2 n3 E24", |t| attention_qkv(&t[0], 2)),
         ("conv2d", "x b2 C4 h7 w9, w O6 I2 k3 l2, bias O6", |t| {
             conv2d(&t[0], &t[1], Some(&t[2]), &GROUPED)
         }),
@@ -240,7 +241,7 @@ pub(crate) fn ops() -> Vec<Op> {
         (
             "binary_cross_entropy_with_logits",
             "x a2 b3, t a2 b3",
-            |t| ops::binary_cross_entropy_with_logits(&t[0], &t[1], Reduction::Mean),
+            |t| binary_cross_entropy_with_logits(&t[0], &t[1], Reduction::Mean),
         ),
         ("kl_divergence", "x a2 b3, t a2 b3", |t| {
             kl_divergence(&t[0], &t[1].abs()?, Reduction::BatchMean)

@@ -26,16 +26,9 @@ impl Attention {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mixed = attend(&self.qkv.forward(x)?, self.heads)?;
+        let mixed = ops::attention_qkv(&self.qkv.forward(x)?, self.heads)?;
         self.proj.forward(&mixed)
     }
-}
-
-/// Attention on queries, keys and values that are neighbours in (B, N, 3 C).
-fn attend(qkv: &Tensor, heads: usize) -> Result<Tensor> {
-    let dim = qkv.dim(2)? / 3;
-    let (q, kv) = (qkv.narrow(2, 0, dim)?, qkv.narrow(2, dim, 2 * dim)?);
-    ops::attention(&q, &kv, heads)
 }
 
 struct Mlp {

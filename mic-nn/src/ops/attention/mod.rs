@@ -6,6 +6,7 @@ mod right;
 use candle_core::{Result, Tensor};
 
 use super::attach::attach_with_result;
+use super::cast::in_single;
 use super::cpu::{Mat, Shared, dispatch, fresh, storage, tensor, view};
 use super::math::Math;
 use passes::{Saved, backward, forward};
@@ -23,8 +24,14 @@ const OP: &str = "attention";
 /// # Errors
 /// When the shapes or dtypes do not fit.
 pub fn attention(q: &Tensor, kv: &Tensor, heads: usize) -> Result<Tensor> {
-    let (b, n, c) = q.dims3()?;
-    let (kv_b, m, kv_c) = kv.dims3()?;
+    in_single!([q, kv] => attention(q, kv, heads));
+    let (&[b, n, c], &[kv_b, m, kv_c]) = (q.dims(), kv.dims()) else {
+        candle_core::bail!(
+            "{OP}: expected q (B, N, C) and kv (B, M, 2 C), got {:?} and {:?}",
+            q.dims(),
+            kv.dims()
+        )
+    };
     if kv_b != b || kv_c != 2 * c || q.dtype() != kv.dtype() || m == 0 {
         candle_core::bail!(
             "{OP}: expected q (B, N, C) and kv (B, M, 2 C) of one dtype, M > 0, got {:?} {:?} and {:?} {:?}",
@@ -55,7 +62,10 @@ pub fn attention(q: &Tensor, kv: &Tensor, heads: usize) -> Result<Tensor> {
 /// # Errors
 /// When the shape or dtype does not fit.
 pub fn attention_qkv(qkv: &Tensor, heads: usize) -> Result<Tensor> {
-    let (b, n, channels) = qkv.dims3()?;
+    in_single!([qkv] => attention_qkv(qkv, heads));
+    let &[b, n, channels] = qkv.dims() else {
+        candle_core::bail!("{OP}: expected qkv (B, N, 3 C), got {:?}", qkv.dims())
+    };
     if channels % 3 != 0 || n == 0 {
         candle_core::bail!(
             "{OP}: expected qkv (B, N, 3 C), N > 0, got {:?}",

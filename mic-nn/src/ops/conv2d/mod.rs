@@ -20,6 +20,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::cpu::{Elem, dispatch, storage, tensor, view};
 use super::simd::vectorized;
 use super::sums::sum;
@@ -38,6 +39,7 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     options: &Conv2dOptions,
 ) -> Result<Tensor> {
+    in_single!([x, w; bias] => conv2d(x, w, bias, options));
     let geometry = Geometry::new(dims("x", x)?, dims("w", w)?, options)?;
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let bias = bias.map(Tensor::contiguous).transpose()?;

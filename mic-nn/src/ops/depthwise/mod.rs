@@ -10,6 +10,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
+use super::cast::in_single;
 use super::conv2d::Conv2dOptions;
 use super::conv2d::axis::{Axis, Links};
 use super::cpu::{Elem, Shared, dispatch, fresh, storage, tensor, view};
@@ -35,6 +36,7 @@ pub fn depthwise_conv2d_nhwc(
     options: &Conv2dOptions,
 ) -> Result<Tensor> {
     const OP: &str = "depthwise_conv2d_nhwc";
+    in_single!([x, w; bias] => depthwise_conv2d_nhwc(x, w, bias, options));
     let &[batch, h, width, channels] = x.dims() else {
         candle_core::bail!("{OP}: x is {:?}, expected (B, H, W, C)", x.dims())
     };

@@ -228,7 +228,7 @@ fn misuse_is_named() -> Result<()> {
     let run =
         |maps: &[Tensor], o: &MultiLevelRoiAlign| message(multi_level_roi_align(maps, &fine, o));
     assert!(run(&[], &levels).contains("no feature maps"));
-    assert!(run(&[x.clone()], &levels).contains("1 feature maps and 2 scales"));
+    assert!(run(std::slice::from_ref(&x), &levels).contains("1 feature maps and 2 scales"));
     let other = x.narrow(1, 0, 2)?;
     assert!(run(&[x.clone(), other], &levels).contains("features[1] is [2, 2, 4, 5]"));
     levels.spatial_scales[0] = f64::INFINITY;
