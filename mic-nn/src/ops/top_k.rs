@@ -5,9 +5,12 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::{cast, is_half, single};
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 
 const OP: &str = "top_k";
+
+/// Elements that are found in one pass; more are selected from keys of the whole row.
+const FEW: usize = 16;
 
 /// The `k` largest elements along the last dimension of `x`, largest first, and where they were.
 ///
@@ -37,7 +40,7 @@ pub fn top_k(x: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
 
 fn top_k_cpu<T: Elem>(x: &Tensor, size: usize, k: usize) -> Result<(Tensor, Tensor)> {
     let rows = x.elem_count().checked_div(size).unwrap_or(0);
-    let (mut values, mut indices) = (vec![T::zero(); rows * k], vec![0u32; rows * k]);
+    let (mut values, mut indices) = (fresh::<T>(rows * k), vec![0u32; rows * k]);
     if !values.is_empty() {
         let input = view::<T>(OP, x)?;
         values
@@ -72,20 +75,42 @@ fn top_k_cpu<T: Elem>(x: &Tensor, size: usize, k: usize) -> Result<(Tensor, Tens
 /// The first elements of the row in descending order. No two keys are equal, so that neither
 /// selecting nor sorting leaves anything open.
 fn largest<T: Elem>(x: &[T], values: &mut [T], indices: &mut [u32]) {
-    let mut keys: Vec<(u64, u32)> = x
-        .iter()
-        .enumerate()
+    let k = values.len();
+    let keys = if k <= FEW { few(x, k) } else { many(x, k) };
+    for ((value, index), (_, i)) in values.iter_mut().zip(indices).zip(keys) {
+        (*value, *index) = (x[i as usize], i);
+    }
+}
+
+/// For a small `k`: one pass that holds each element against the last of those in hand.
+fn few<T: Elem>(x: &[T], k: usize) -> Vec<(u64, u32)> {
+    let key = |i: usize| (descending(x[i].to_f64()), i as u32);
+    let mut best: Vec<_> = (0..k).map(key).collect();
+    best.sort_unstable();
+    let last = |best: &[(u64, u32)]| best.last().map_or(T::nan(), |&(_, i)| x[i as usize]);
+    let mut bound = last(&best);
+    for (i, &v) in x.iter().enumerate().skip(k) {
+        if v > bound || (v.is_nan() && !bound.is_nan()) {
+            let key = key(i);
+            best.pop();
+            best.insert(best.partition_point(|b| *b < key), key);
+            bound = last(&best);
+        }
+    }
+    best
+}
+
+fn many<T: Elem>(x: &[T], k: usize) -> Vec<(u64, u32)> {
+    let values = x.iter().enumerate();
+    let mut keys: Vec<_> = values
         .map(|(i, &v)| (descending(v.to_f64()), i as u32))
         .collect();
-    let k = values.len();
     if k < keys.len() {
         keys.select_nth_unstable(k);
         keys.truncate(k);
     }
     keys.sort_unstable();
-    for ((value, index), (_, i)) in values.iter_mut().zip(indices).zip(keys) {
-        (*value, *index) = (x[i as usize], i);
-    }
+    keys
 }
 
 /// A number that is smaller the larger `v` is: equal for both zeros, and least for NaN.
@@ -153,9 +178,11 @@ mod tests {
     fn nan_is_largest_and_infinities_are_in_order() -> Result<()> {
         let inf = f32::INFINITY;
         let x = Tensor::new(&[-inf, 1f32, f32::NAN, inf, -0.0, 0.0, -2.0], &Device::Cpu)?;
-        let (values, indices) = top_k(&x, 7)?;
-        assert_eq!(indices.to_vec1::<u32>()?, [2, 3, 1, 4, 5, 6, 0]);
-        assert!(values.to_vec1::<f32>()?[0].is_nan());
+        for k in 1..8 {
+            let (values, indices) = top_k(&x, k)?;
+            assert_eq!(indices.to_vec1::<u32>()?, [2, 3, 1, 4, 5, 6, 0][..k]);
+            assert!(values.to_vec1::<f32>()?[0].is_nan());
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::grid::{Direction, Grid, check_fits, exchange, read};
 use super::read_places;
 use crate::ops::attach::attach;
 use crate::ops::cast::in_single;
-use crate::ops::cpu::{Elem, Shared, dispatch, storage, tensor, view};
+use crate::ops::cpu::{Elem, Shared, dispatch, fresh, storage, tensor, view};
 
 const OP: &str = "gather";
 
@@ -35,7 +35,7 @@ fn gather_cpu<T: Elem>(
     places: Vec<usize>,
 ) -> Result<Tensor> {
     let grid = Grid::new(x.dims(), shape, dim);
-    let mut output = vec![T::zero(); places.len()];
+    let mut output = fresh::<T>(places.len());
     read(&view::<T>(OP, x)?, &grid, &places, &mut output);
     let own = Grid::new(shape, shape, dim);
     let input = x.shape().clone();

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{CHUNK, read_places};
 use crate::ops::attach::attach;
 use crate::ops::cast::in_single;
-use crate::ops::cpu::{Elem, Shared, dispatch, storage, tensor, view};
+use crate::ops::cpu::{Elem, Shared, dispatch, fresh, storage, tensor, view};
 
 const OP: &str = "index_select";
 
@@ -41,7 +41,7 @@ fn select_cpu<T: Elem>(x: &Tensor, dim: usize, places: Vec<usize>) -> Result<Ten
     let leads: usize = x.dims()[..dim].iter().product();
     let mut shape = x.dims().to_vec();
     shape[dim] = places.len();
-    let mut output = vec![T::zero(); leads * places.len() * step];
+    let mut output = fresh::<T>(leads * places.len() * step);
     if !output.is_empty() {
         let input = view::<T>(OP, x)?;
         let rows = (CHUNK / step).max(1);

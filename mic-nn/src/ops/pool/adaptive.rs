@@ -7,7 +7,7 @@ use super::mean::{Windows, mean};
 use super::{planes_per_task, size_of};
 use crate::ops::attach::attach;
 use crate::ops::cast::in_single;
-use crate::ops::cpu::{Elem, dispatch, storage, tensor, view};
+use crate::ops::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use crate::ops::simd::vectorized;
 
 /// Averages `x` (B, C, H, W) to (B, C, oh, ow), for any output size.
@@ -53,7 +53,7 @@ fn global<T: Elem>(op: &'static str, x: &Tensor, rest: &[usize]) -> Result<Tenso
     let pixels = h * w;
     let planes = planes_per_task(pixels);
     let input = view::<T>(op, x)?;
-    let mut output = vec![T::zero(); batch * channels];
+    let mut output = fresh::<T>(batch * channels);
     output
         .par_chunks_mut(planes)
         .zip(input.par_chunks(planes * pixels))
@@ -72,7 +72,7 @@ fn global<T: Elem>(op: &'static str, x: &Tensor, rest: &[usize]) -> Result<Tenso
     let input = x.shape().clone();
     attach(op, [x], storage(output), shape, move |grad| {
         let grad = view::<T>(op, grad)?;
-        let mut dx = vec![T::zero(); input.elem_count()];
+        let mut dx = fresh::<T>(input.elem_count());
         dx.par_chunks_mut(planes * pixels)
             .zip(grad.par_chunks(planes))
             .for_each(|(dx, grad)| {

@@ -7,7 +7,7 @@ use super::axis::{Axis, Phases};
 use super::{Pool2dOptions, planes_per_task, size_of};
 use crate::ops::attach::attach;
 use crate::ops::cast::in_single;
-use crate::ops::cpu::{Elem, dispatch, storage, tensor, view};
+use crate::ops::cpu::{Elem, dispatch, fresh, storage, tensor, view};
 use crate::ops::simd::vectorized;
 
 const OP: &str = "max_pool2d";
@@ -70,7 +70,7 @@ fn pool_cpu<T: Elem, I: Choice>(x: &Tensor, rows: Axis, cols: Axis) -> Result<Te
     let shape = (batch, channels, rows.outputs, cols.outputs);
     let planes = planes_per_task(pixels);
     let input = view::<T>(OP, x)?;
-    let mut output = vec![T::zero(); batch * channels * outputs];
+    let mut output = fresh::<T>(batch * channels * outputs);
     let tasks = output
         .par_chunks_mut(planes * outputs)
         .zip(input.par_chunks(planes * pixels));
@@ -96,7 +96,7 @@ fn pool_cpu<T: Elem, I: Choice>(x: &Tensor, rows: Axis, cols: Axis) -> Result<Te
     let input = x.shape().clone();
     attach(OP, [x], storage(output), shape, move |grad| {
         let grad = view::<T>(OP, grad)?;
-        let mut dx = vec![T::zero(); input.elem_count()];
+        let mut dx = fresh::<T>(input.elem_count());
         dx.par_chunks_mut(pixels)
             .zip(grad.par_chunks(outputs).zip(chosen.par_chunks(outputs)))
             .for_each(|(dx, (grad, chosen))| spread(grad, chosen, &rows, &cols, dx));
@@ -247,6 +247,7 @@ fn compare_row<T: Elem>(row: &RowMaxima<T>, before: u32, out: &mut [T], places: 
 /// Adds the gradient of a plane's windows to the elements that were largest.
 fn spread<T: Elem, I: Choice>(grad: &[T], chosen: &[I], rows: &Axis, cols: &Axis, dx: &mut [T]) {
     let w = cols.size;
+    dx.fill(T::zero());
     // Element `n` of a window lies this far behind the window's corner, which may lie in the
     // padding: the sums below are only in range as a whole.
     let corner = rows.padding * w + cols.padding;

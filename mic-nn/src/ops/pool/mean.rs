@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::axis::{Axis, Phases};
 use super::planes_per_task;
 use crate::ops::attach::attach;
-use crate::ops::cpu::{Elem, storage, tensor, view};
+use crate::ops::cpu::{Elem, fresh, storage, tensor, view};
 use crate::ops::simd::vectorized;
 
 /// The windows along one direction, and the divisor that each contributes.
@@ -74,7 +74,7 @@ pub(super) fn mean<T: Elem>(
     let (pixels, outputs) = (h * w, rows.spans.len() * cols.spans.len());
     let planes = planes_per_task(pixels);
     let input = view::<T>(op, x)?;
-    let mut output = vec![T::zero(); batch * channels * outputs];
+    let mut output = fresh::<T>(batch * channels * outputs);
     output
         .par_chunks_mut(planes * outputs)
         .zip(input.par_chunks(planes * pixels))
@@ -90,7 +90,7 @@ pub(super) fn mean<T: Elem>(
     attach(op, [x], storage(output), shape, move |grad| {
         let grad = view::<T>(op, grad)?;
         let holders = rows.holders();
-        let mut dx = vec![T::zero(); input.elem_count()];
+        let mut dx = fresh::<T>(input.elem_count());
         dx.par_chunks_mut(planes * pixels)
             .zip(grad.par_chunks(planes * outputs))
             .for_each(|(dx, grad)| {
@@ -145,7 +145,7 @@ fn average<T: Elem>(x: &[T], rows: &Windows, cols: &Windows, out: &mut [T]) {
     }
 }
 
-/// The input gradient of whole planes; `dx` is zero before.
+/// The input gradient of whole planes.
 #[inline(always)]
 fn spread<T: Elem>(
     grad: &[T],
@@ -162,11 +162,8 @@ fn spread<T: Elem>(
     for (grad, dx) in planes.zip(dx.chunks_exact_mut(rows.size * w)) {
         let mut before = 0..0;
         for (y, held) in holders.iter().enumerate() {
-            if held.is_empty() {
-                continue;
-            }
             // Rows that the same windows hold have the same gradient.
-            if *held == before {
+            if y > 0 && *held == before {
                 dx.copy_within((y - 1) * w..y * w, y * w);
                 continue;
             }
@@ -180,6 +177,7 @@ fn spread<T: Elem>(
                 }
             }
             let dx = &mut dx[y * w..][..w];
+            dx.fill(T::zero());
             if let Some(phases) = &mut phases {
                 phases.fill(T::zero());
                 for t in 0..phases.kernel() {

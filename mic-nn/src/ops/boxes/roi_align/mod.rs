@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::rows;
 use crate::ops::attach::attach;
 use crate::ops::cast::in_single;
-use crate::ops::cpu::{Elem, Shared, dispatch, storage, tensor, view};
+use crate::ops::cpu::{Elem, Shared, dispatch, fresh, storage, tensor, view};
 use crate::ops::simd::vectorized;
 use region::Region;
 
@@ -134,7 +134,7 @@ pub(super) fn align<T: Elem>(
 ) -> Result<Tensor> {
     let channels = levels.first().map_or(0, |level| level.dims.1);
     let bins = output_size.0 * output_size.1;
-    let mut output = vec![T::zero(); count * channels * bins];
+    let mut output = fresh::<T>(count * channels * bins);
     for (level, map) in levels.iter().zip(features) {
         let map = map.contiguous()?;
         gather(level, &view::<T>(op, &map)?, bins, &mut output);
@@ -186,7 +186,7 @@ fn gather<T: Elem>(level: &Level<T>, map: &[T], bins: usize, output: &mut [T]) {
 fn spread<T: Elem>(level: &Level<T>, grad: &[T], bins: usize) -> Vec<T> {
     let (batch, channels, h, w) = level.dims;
     let (pixels, planes) = (h * w, planes_per_task(h * w));
-    let mut dx = vec![T::zero(); batch * channels * pixels];
+    let mut dx = fresh::<T>(batch * channels * pixels);
     let images = dx.par_chunks_mut(channels * pixels).zip(&level.images);
     images.for_each(|(dx, regions)| {
         let tasks = dx.par_chunks_mut(planes * pixels).enumerate();
@@ -194,6 +194,7 @@ fn spread<T: Elem>(level: &Level<T>, grad: &[T], bins: usize) -> Vec<T> {
             vectorized(
                 #[inline(always)]
                 || {
+                    dx.fill(T::zero());
                     let mut lines = Vec::new();
                     for region in regions {
                         for (n, plane) in dx.chunks_exact_mut(pixels).enumerate() {
