@@ -40,6 +40,9 @@ fn single_ops(criterion: &mut Criterion) {
     }
 }
 
+/// Builds an optimiser for named variables.
+type Make<'a> = dyn Fn(&[(String, Var)]) -> Box<dyn Optimizer> + 'a;
+
 /// A parameter and its gradient.
 fn parameter() -> Result<(Vec<(String, Var)>, Grads)> {
     let var = Var::from_tensor(&Tensor::ones(PARAMETERS, DType::F32, &Device::Cpu)?)?;
@@ -55,7 +58,7 @@ fn optimizers(criterion: &mut Criterion) {
         momentum: 0.9,
         ..SgdConfig::default()
     };
-    let mut time = |name: &str, make: &dyn Fn(&[(String, Var)]) -> Box<dyn Optimizer>| {
+    let mut time = |name: &str, make: &Make| {
         criterion.bench_function(&format!("{name}, 20 million parameters"), |bencher| {
             let (named, grads) = parameter().expect("a parameter");
             let mut optimizer = make(&named);

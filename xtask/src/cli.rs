@@ -121,8 +121,9 @@ fn run_bench(device: BenchDevice) -> anyhow::Result<()> {
         BenchDevice::Cpu(args) => {
             let options = args.options();
             match bench::again_with_threads(options.threads)? {
-                true => Ok(()),
-                false => bench::bench(&options, out),
+                // It has said all there is to say.
+                Some(code) => std::process::exit(code),
+                None => bench::bench(&options, out),
             }
         }
         BenchDevice::CpuMemory(args) => {

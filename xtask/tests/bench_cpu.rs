@@ -8,7 +8,15 @@ use std::process::{Command, Output};
 /// `bench cpu --tiny` of our side alone.
 fn bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(["bench", "cpu", "--tiny", "--threads", "1", "--repetitions", "1"])
+        .args([
+            "bench",
+            "cpu",
+            "--tiny",
+            "--threads",
+            "1",
+            "--repetitions",
+            "1",
+        ])
         .args(["--python", "no-such-python"])
         .args(arguments)
         .output()

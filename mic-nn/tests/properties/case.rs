@@ -14,13 +14,18 @@ use crate::inputs::Input;
 /// Elements of each argument that are moved for central differences.
 const PROBES: usize = 3;
 
+/// An op under test.
+type Computes<'a> = Box<dyn Fn(&[Tensor]) -> Result<Tensor> + 'a>;
+/// What it should compute.
+type Expects<'a> = Box<dyn Fn(&[Array]) -> Array + 'a>;
+
 /// An op with its arguments, and the formula it must agree with.
 pub(crate) struct Case<'a> {
     /// Options, for messages.
     pub(crate) options: String,
     pub(crate) inputs: Vec<Input>,
-    pub(crate) op: Box<dyn Fn(&[Tensor]) -> Result<Tensor> + 'a>,
-    pub(crate) reference: Box<dyn Fn(&[Array]) -> Array + 'a>,
+    pub(crate) op: Computes<'a>,
+    pub(crate) reference: Expects<'a>,
     /// Whether NaN may also appear where it meets a factor of 0 that the reference leaves out.
     nan_spreads: bool,
 }

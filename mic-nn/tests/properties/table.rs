@@ -167,7 +167,9 @@ pub(crate) fn ops() -> Vec<Op> {
         ("attention", "q b2 n3 C8, kv b2 m5 D16", |t| {
             attention(&t[0], &t[1], 2)
         }),
-        ("attention_qkv", "qkv b2 n3 E24", |t| attention_qkv(&t[0], 2)),
+        ("attention_qkv", "qkv b2 n3 E24", |t| {
+            attention_qkv(&t[0], 2)
+        }),
         ("conv2d", "x b2 C4 h7 w9, w O6 I2 k3 l2, bias O6", |t| {
             conv2d(&t[0], &t[1], Some(&t[2]), &GROUPED)
         }),

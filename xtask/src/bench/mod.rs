@@ -183,20 +183,17 @@ fn candle_has(threads: usize) -> bool {
 const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
 
 /// Runs this program again if candle would use another number of threads than the rest. Returns
-/// whether it did, so that there is nothing left to do.
+/// the other process's exit code; `None` if there was no need.
 ///
 /// # Errors
-/// When the other process fails, which has then said why.
-pub fn again_with_threads(threads: usize) -> anyhow::Result<bool> {
+/// When the process cannot be started.
+pub fn again_with_threads(threads: usize) -> anyhow::Result<Option<i32>> {
     if candle_has(threads) {
-        return Ok(false);
+        return Ok(None);
     }
     let program = std::env::current_exe().context("this program's file is unknown")?;
     let mut command = Command::new(program);
     command.args(std::env::args_os().skip(1));
     command.env(CANDLE_THREADS, threads.to_string());
-    match command.status()?.success() {
-        true => Ok(true),
-        false => bail!("the measuring process failed"),
-    }
+    Ok(Some(command.status()?.code().unwrap_or(1)))
 }
