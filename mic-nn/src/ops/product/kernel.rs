@@ -1,7 +1,8 @@
 //! The innermost loops: a block of the product in registers, for AVX-512.
 //!
-//! The block has up to [`ROWS`] rows of up to two vectors. For every term of the sums, the right
-//! operand's vectors are loaded once and multiplied with a broadcast element of each row.
+//! The block has up to [`ROWS`] rows of up to three vectors, 24 of the 32 registers. For every term
+//! of the sums, the right operand's vectors are loaded once and multiplied with a broadcast element
+//! of each row.
 
 use std::arch::x86_64::{
     __m512, __mmask16, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps,
@@ -140,7 +141,7 @@ unsafe fn block<const MR: usize, const NV: usize>(
 /// Computes `rows` x `vectors` vectors of the product.
 ///
 /// # Safety
-/// The processor has AVX-512F. `rows` is in `1..=ROWS`, `vectors` 1 or 2; `left` has as many
+/// The processor has AVX-512F. `rows` is in `1..=ROWS`, `vectors` in `1..=3`; `left` has as many
 /// rows, `right` is a panel of `vectors * LANES` columns for every term, and `output` and its
 /// start can be accessed in `rows` rows of `columns` elements.
 pub(crate) unsafe fn product(
@@ -156,10 +157,11 @@ pub(crate) unsafe fn product(
             match (vectors, rows) {
                 $((1, $mr) => block::<$mr, 1>(left, right, output),)+
                 $((2, $mr) => block::<$mr, 2>(left, right, output),)+
+                $((3, $mr) => block::<$mr, 3>(left, right, output),)+
                 _ => {}
             }
         };
     }
     // SAFETY: the caller's promise.
-    unsafe { choose!(1 2 3 4 5 6 7 8 9 10 11 12) }
+    unsafe { choose!(1 2 3 4 5 6 7 8) }
 }

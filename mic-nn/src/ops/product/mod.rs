@@ -24,11 +24,11 @@ use super::cpu::{Elem, Mat};
 /// Elements of a vector.
 pub(crate) const LANES: usize = 16;
 /// Rows of the largest block.
-pub(crate) const ROWS: usize = 12;
+pub(crate) const ROWS: usize = 8;
 /// Columns of a panel of the right operand.
-pub(crate) const WIDTH: usize = 2 * LANES;
+pub(crate) const WIDTH: usize = 3 * LANES;
 /// Terms of the sums that are handled at a time.
-pub(crate) const TERMS: usize = 192;
+pub(crate) const TERMS: usize = 160;
 
 /// Whether products of this type can be computed here.
 pub(crate) fn available<T: Elem>() -> bool {
