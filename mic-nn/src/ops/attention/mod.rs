@@ -12,6 +12,7 @@ use super::math::Math;
 use passes::{Saved, backward, forward};
 
 const OP: &str = "attention";
+const QKV: &str = "attention_qkv";
 
 /// `softmax(q k^T / sqrt(D)) v` for every head, heads concatenated (Vaswani et al., 2017, eq. 1).
 ///
@@ -41,7 +42,7 @@ pub fn attention(q: &Tensor, kv: &Tensor, heads: usize) -> Result<Tensor> {
             kv.dtype()
         )
     }
-    check_heads(c, heads)?;
+    check_heads(OP, c, heads)?;
     let sizes = Sizes {
         query_row: c,
         key_row: 2 * c,
@@ -64,16 +65,16 @@ pub fn attention(q: &Tensor, kv: &Tensor, heads: usize) -> Result<Tensor> {
 pub fn attention_qkv(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     in_single!([qkv] => attention_qkv(qkv, heads));
     let &[b, n, channels] = qkv.dims() else {
-        candle_core::bail!("{OP}: expected qkv (B, N, 3 C), got {:?}", qkv.dims())
+        candle_core::bail!("{QKV}: expected qkv (B, N, 3 C), got {:?}", qkv.dims())
     };
     if channels % 3 != 0 || n == 0 {
         candle_core::bail!(
-            "{OP}: expected qkv (B, N, 3 C), N > 0, got {:?}",
+            "{QKV}: expected qkv (B, N, 3 C), N > 0, got {:?}",
             qkv.dims()
         )
     }
     let c = channels / 3;
-    check_heads(c, heads)?;
+    check_heads(QKV, c, heads)?;
     let sizes = Sizes {
         query_row: 3 * c,
         key_row: 3 * c,
@@ -82,12 +83,12 @@ pub fn attention_qkv(qkv: &Tensor, heads: usize) -> Result<Tensor> {
         ..Sizes::new(b, n, n, c, heads)
     };
     let qkv = qkv.contiguous()?;
-    dispatch!(OP, qkv.dtype(), T => attention_qkv_cpu::<T>(&qkv, sizes))
+    dispatch!(QKV, qkv.dtype(), T => attention_qkv_cpu::<T>(&qkv, sizes))
 }
 
-fn check_heads(channels: usize, heads: usize) -> Result<()> {
+fn check_heads(op: &str, channels: usize, heads: usize) -> Result<()> {
     if heads == 0 || channels == 0 || !channels.is_multiple_of(heads) {
-        candle_core::bail!("{OP}: {channels} channels cannot be split into {heads} heads")
+        candle_core::bail!("{op}: {channels} channels cannot be split into {heads} heads")
     }
     Ok(())
 }
@@ -223,14 +224,14 @@ fn attention_cpu<T: Math>(q: &Tensor, kv: &Tensor, sizes: Sizes) -> Result<Tenso
 
 fn attention_qkv_cpu<T: Math>(qkv: &Tensor, sizes: Sizes) -> Result<Tensor> {
     let (output, log_sums) = {
-        let qkv = view::<T>(OP, qkv)?;
+        let qkv = view::<T>(QKV, qkv)?;
         forward::<T>(&qkv, &qkv, sizes)
     };
     let saved = qkv.detach();
     let shape = (sizes.batch, sizes.queries, sizes.channels);
-    attach_with_result(OP, [qkv], storage(output), shape, move |result, grad| {
-        let qkv = view::<T>(OP, &saved)?;
-        let (y, g) = (view::<T>(OP, result)?, view::<T>(OP, grad)?);
+    attach_with_result(QKV, [qkv], storage(output), shape, move |result, grad| {
+        let qkv = view::<T>(QKV, &saved)?;
+        let (y, g) = (view::<T>(QKV, result)?, view::<T>(QKV, grad)?);
         let inputs = Saved {
             q: &qkv,
             kv: &qkv,
