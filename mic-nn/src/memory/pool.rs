@@ -19,8 +19,12 @@ const PAGE: usize = 4096;
 /// blocks can be cut.
 const CUT: usize = 512 << 10;
 
+/// Kept blocks may add this part to the most that was ever in use: sizes peak at different times,
+/// and without any slack some blocks would be cut and mapped again in every step.
+const SLACK: usize = 8;
+
 /// The pool of [`super::TensorAllocator`].
-pub(super) static GLOBAL: Pool = Pool::new();
+pub(super) static GLOBAL: Pool = Pool::new(SLACK);
 
 /// A block size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -70,9 +74,10 @@ struct State {
     in_use: usize,
     kept: usize,
     peak: usize,
-    /// The most that was ever in use at one time: what `in_use + kept` stays below.
+    /// The most that was ever in use at one time; `in_use + kept` stays below it and [`SLACK`].
     most: usize,
     mapped: u64,
+    slack: usize,
 }
 
 // SAFETY: the lists own the blocks that they point to, whatever thread looks at them.
@@ -94,7 +99,8 @@ enum Source {
 pub(super) struct Pool(Mutex<State>);
 
 impl Pool {
-    pub(super) const fn new() -> Self {
+    /// A pool that keeps at most what was in use at one time and a `slack`-th of it, 0 for nothing.
+    pub(super) const fn new(slack: usize) -> Self {
         Self(Mutex::new(State {
             lists: [null_mut(); CLASSES],
             in_use: 0,
@@ -102,6 +108,7 @@ impl Pool {
             peak: 0,
             most: 0,
             mapped: 0,
+            slack,
         }))
     }
 
@@ -200,7 +207,8 @@ impl State {
         let source = if let Some(block) = self.pop(class) {
             Source::Kept(block)
         } else {
-            let limit = self.most.max(self.in_use + bytes);
+            let most = self.most.max(self.in_use + bytes);
+            let limit = most + most.checked_div(self.slack).unwrap_or(0);
             let excess = (self.in_use + self.kept + bytes).saturating_sub(limit);
             match self.larger(class) {
                 // A block at hand has its pages already; cut it rather than unmap and map.
