@@ -82,7 +82,7 @@ fn resnet() -> candle_core::Result<Network> {
         image: [8, 3, 224, 224],
         classes,
         optimizer: OptimizerRule::Sgd {
-            lr: 1e-3,
+            lr: 2e-4,
             momentum: 0.9,
             weight_decay: 1e-4,
         },
