@@ -1,4 +1,4 @@
-//! Pooling, ops over boxes and ops by index against values recorded from PyTorch and torchvision
+//! Single ops against values recorded from PyTorch and torchvision
 //! (`testdata/record/ops.py`).
 
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
@@ -8,10 +8,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use mic_nn::autograd::backward;
 use mic_nn::init::from_name;
-use mic_nn::ops::{
-    NmsRule, Pool2dOptions, RoiAlignOptions, adaptive_avg_pool2d, avg_pool2d, batched_nms, gather,
-    index_select, max_pool2d, nms, roi_align, scatter_add, top_k,
-};
+use mic_nn::ops::*;
 use serde_json::Value;
 
 struct Recorded {
@@ -226,5 +223,71 @@ fn ops_by_index_are_pytorchs() -> Result<()> {
     })?;
     recorded.check("scatter_add", |case, x| {
         scatter_add(&x[0], dim(case), case.tensor("index"), &x[1])
+    })
+}
+
+#[test]
+fn products_are_pytorchs() -> Result<()> {
+    let recorded = Recorded::open();
+    recorded.check("conv2d", |case, x| {
+        let options = Conv2dOptions {
+            stride: case.pair("stride"),
+            padding: case.pair("padding"),
+            dilation: case.pair("dilation"),
+            groups: case.number("groups"),
+        };
+        conv2d(&x[0], &x[1], Some(&x[2]), &options)
+    })?;
+    recorded.check("linear", |_, x| linear(&x[0], &x[1], Some(&x[2])))?;
+    recorded.check("attention", |case, x| {
+        attention_qkv(&x[0], case.number("heads"))
+    })?;
+    // The same with queries apart from keys and values.
+    recorded.check("attention", |case, x| {
+        let c = x[0].dim(2)? / 3;
+        let (q, kv) = (x[0].narrow(2, 0, c)?, x[0].narrow(2, c, 2 * c)?);
+        attention(&q, &kv, case.number("heads"))
+    })
+}
+
+#[test]
+fn norms_and_elementary_functions_are_pytorchs() -> Result<()> {
+    let recorded = Recorded::open();
+    let eps = |case: &Case<'_>| case.options["eps"].as_f64().unwrap();
+    recorded.check("layer_norm", |case, x| {
+        layer_norm(&x[0], &x[1], &x[2], eps(case))
+    })?;
+    recorded.check("group_norm", |case, x| {
+        group_norm(&x[0], case.number("groups"), &x[1], &x[2], eps(case))
+    })?;
+    recorded.check("batch_norm", |case, x| {
+        Ok(batch_norm(&x[0], &x[1], &x[2], eps(case))?.0)
+    })?;
+    recorded.check("softmax", |case, x| softmax(&x[0], case.number("dim")))?;
+    recorded.check("gelu", |_, x| gelu(&(&x[0] * 4.0)?))?;
+    recorded.check("relu", |_, x| relu(&(&x[0] * 4.0)?))?;
+    recorded.check("sigmoid", |_, x| sigmoid(&(&x[0] * 4.0)?))
+}
+
+#[test]
+fn resizing_and_dropout_are_pytorchs() -> Result<()> {
+    let recorded = Recorded::open();
+    recorded.check("bilinear", |case, x| {
+        let corners = case.options["align_corners"].as_bool().unwrap();
+        resize_bilinear(&x[0], case.pair("size"), corners)
+    })?;
+    recorded.check("nearest", |case, x| {
+        resize_nearest(&x[0], case.pair("size"))
+    })?;
+    recorded.check("dropout", |case, x| {
+        let recorded = case.tensor("keep");
+        let flags = recorded.flatten_all()?.to_vec1::<u8>()?;
+        let keep: Vec<bool> = flags.iter().map(|&flag| flag != 0).collect();
+        let rate = case.options["rate"].as_f64().unwrap();
+        match (recorded.rank(), x[0].rank()) {
+            (1, _) => drop_path(&x[0], &keep, rate),
+            (2, 4) => dropout2d(&x[0], &keep, rate),
+            _ => dropout(&x[0], &keep, rate),
+        }
     })
 }

@@ -1,4 +1,4 @@
-"""Records pooling, box ops and ops by index from PyTorch and torchvision into ops.safetensors.
+"""Records single ops: pooling, box ops, ops by index, products, norms and elementary functions, from PyTorch and torchvision into ops.safetensors.
 
 Keys are `<op>.<case>.<x|index|source|rois|boxes|scores|classes|y|d...>`; options of a case are in
 the header under its name, as JSON. Floating-point results have the cotangent `from_name("<op>.<case>")`
@@ -96,6 +96,45 @@ def main():
         record(f"scatter_add.{n}", f, {"x": shape, "source": ids}, dim=dim)
         index = integers(f"index_select.{n}", (7,), shape[dim])
         record(f"index_select.{n}", lambda x: x.index_select(dim, index), {"x": shape}, dim=dim)
+
+    tokens = {"x": (2, 5, 12)}
+    for dim in range(3):
+        record(f"softmax.{dim}", lambda x: x.softmax(dim), tokens, dim=dim)
+    for name, f in [("gelu", F.gelu), ("relu", F.relu), ("sigmoid", torch.sigmoid)]:
+        record(f"{name}.0", lambda x: f(4 * x), tokens)
+    affine = {"x": (2, 5, 12), "a_gamma": (12,), "b_beta": (12,)}
+    record("layer_norm.0", lambda x, g, b: F.layer_norm(x, (12,), g, b, 1e-6), affine, eps=1e-6)
+    maps = {"x": (3, 4, 5, 6), "a_gamma": (4,), "b_beta": (4,)}
+    for groups in (1, 2, 4):
+        f = lambda x, g, b: F.group_norm(x, groups, g, b, 1e-5)
+        record(f"group_norm.{groups}", f, maps, groups=groups, eps=1e-5)
+    f = lambda x, g, b: F.batch_norm(x, None, None, g, b, True, 0.1, 1e-5)
+    record("batch_norm.0", f, maps, eps=1e-5)
+    for n, (cout, group, kernel, stride, padding, dilation) in enumerate([
+        (6, 1, (3, 3), (1, 1), (1, 1), (1, 1)), (6, 1, (3, 3), (2, 2), (1, 1), (1, 1)),
+        (6, 2, (3, 2), (1, 2), (2, 0), (2, 1)), (4, 4, (3, 3), (1, 1), (2, 2), (2, 2)),
+        (8, 1, (1, 1), (1, 1), (0, 0), (1, 1)), (3, 1, (7, 7), (4, 4), (3, 3), (1, 1)),
+    ]):
+        shapes = {"x": (2, 4, 9, 8), "a_weight": (cout, 4 // group, *kernel), "b_bias": (cout,)}
+        f = lambda x, w, b: F.conv2d(x, w, b, stride, padding, dilation, group)
+        record(f"conv2d.{n}", f, shapes, stride=stride, padding=padding, dilation=dilation, groups=group)
+    record("linear.0", F.linear, {"x": (2, 5, 12), "a_weight": (7, 12), "b_bias": (7,)})
+    for heads in (1, 3):
+        def attend(qkv):
+            q, k, v = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in qkv.chunk(3, 2))
+            return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        record(f"attention.{heads}", attend, {"x": (2, 7, 36)}, heads=heads)
+    for n, size in enumerate([(9, 13), (3, 2), (1, 1), (4, 12)]):
+        o = {"size": size}
+        for corners in (True, False):
+            f = lambda x: F.interpolate(x, size, mode="bilinear", align_corners=corners)
+            record(f"bilinear.{n}{'ab'[corners]}", f, {"x": (2, 2, 4, 6)}, **o, align_corners=corners)
+        record(f"nearest.{n}", lambda x: F.interpolate(x, size), {"x": (2, 2, 4, 6)}, **o)
+    for n, (shape, kept) in enumerate([((4, 3, 2, 2), (4,)), ((4, 3, 2, 2), (4, 3)), ((4, 3), (4, 3))]):
+        keep = torch.rand(kept) < 0.6
+        out[f"dropout.{n}.keep"] = keep.to(torch.uint8)
+        mask = keep.reshape(kept + (1,) * (len(shape) - len(kept)))
+        record(f"dropout.{n}", lambda x: x * mask / (1 - 0.3), {"x": shape}, rate=0.3)
 
     save_file(out, args.output, metadata=header)
 
