@@ -28,8 +28,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 ///   faults and fewer address translations. The last part of a block that does not fill a huge
 ///   page has small ones, so nothing is wasted.
 /// - What is kept hardly raises the peak: blocks in use and blocks kept together never exceed the
-///   most that has been in use at one time by more than an eighth. A block that would exceed it is
-///   cut from a larger kept one, or kept blocks go back to the kernel first, the largest first.
+///   most that has been in use at one time by more than an eighth or 64 MiB. A block that would
+///   exceed it is cut from a larger kept one, or kept blocks go back to the kernel first, the
+///   largest first.
 ///
 /// On other systems than Linux all of it is the system's allocator.
 #[derive(Clone, Copy, Debug, Default)]

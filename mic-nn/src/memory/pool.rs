@@ -22,9 +22,12 @@ const CUT: usize = 512 << 10;
 /// Kept blocks may add this part to the most that was ever in use: sizes peak at different times,
 /// and without any slack some blocks would be cut and mapped again in every step.
 const SLACK: usize = 8;
+/// Or this much, where it is more: in a small process unmapping costs more than it saves, as every
+/// processor that runs one of its threads has to be told.
+const RESERVE: usize = 64 << 20;
 
 /// The pool of [`super::TensorAllocator`].
-pub(super) static GLOBAL: Pool = Pool::new(SLACK);
+pub(super) static GLOBAL: Pool = Pool::new(SLACK, RESERVE);
 
 /// A block size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -78,6 +81,7 @@ struct State {
     most: usize,
     mapped: u64,
     slack: usize,
+    reserve: usize,
 }
 
 // SAFETY: the lists own the blocks that they point to, whatever thread looks at them.
@@ -99,8 +103,9 @@ enum Source {
 pub(super) struct Pool(Mutex<State>);
 
 impl Pool {
-    /// A pool that keeps at most what was in use at one time and a `slack`-th of it, 0 for nothing.
-    pub(super) const fn new(slack: usize) -> Self {
+    /// A pool that keeps at most what was in use at one time and a `slack`-th of it, or `reserve`
+    /// bytes more where that is larger; 0 and 0 for nothing more.
+    pub(super) const fn new(slack: usize, reserve: usize) -> Self {
         Self(Mutex::new(State {
             lists: [null_mut(); CLASSES],
             in_use: 0,
@@ -109,6 +114,7 @@ impl Pool {
             most: 0,
             mapped: 0,
             slack,
+            reserve,
         }))
     }
 
@@ -208,7 +214,8 @@ impl State {
             Source::Kept(block)
         } else {
             let most = self.most.max(self.in_use + bytes);
-            let limit = most + most.checked_div(self.slack).unwrap_or(0);
+            let part = most.checked_div(self.slack).unwrap_or(0);
+            let limit = most + part.max(self.reserve);
             let excess = (self.in_use + self.kept + bytes).saturating_sub(limit);
             match self.larger(class) {
                 // A block at hand has its pages already; cut it rather than unmap and map.

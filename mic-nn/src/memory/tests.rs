@@ -32,7 +32,7 @@ mod pool_tests {
 
     #[test]
     fn freed_blocks_come_back_and_fresh_ones_are_zero() {
-        let pool = Pool::new(0);
+        let pool = Pool::new(0, 0);
         for size in [100 << 10, 1 << 20, 5 << 20] {
             let class = class(size);
             let first = pool.allocate(class);
@@ -56,7 +56,7 @@ mod pool_tests {
 
     #[test]
     fn what_is_kept_does_not_raise_the_peak() {
-        let pool = Pool::new(0);
+        let pool = Pool::new(0, 0);
         let (small, large) = (class(1 << 20), class(8 << 20));
         let total = || {
             let usage = pool.usage();
@@ -106,7 +106,7 @@ mod pool_tests {
 
     #[test]
     fn threads_never_share_a_block() {
-        let pool = Arc::new(Pool::new(0));
+        let pool = Arc::new(Pool::new(0, 0));
         let threads: Vec<_> = (0..4u64)
             .map(|thread| {
                 let pool = Arc::clone(&pool);
@@ -154,7 +154,7 @@ mod pool_tests {
 
     #[test]
     fn memory_that_does_not_exist_is_refused() {
-        let pool = Pool::new(0);
+        let pool = Pool::new(0, 0);
         assert!(pool.allocate(class(1 << 45)).start.is_null());
         assert_eq!(pool.usage().in_use, 0);
     }
