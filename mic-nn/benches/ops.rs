@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::Criterion;
-use mic_nn::autograd::backward;
+use mic_nn::autograd::{backward, backward_with};
 use mic_nn::optim::{AdamW, AdamWConfig, Grads, GroupRules, Optimizer, Sgd, SgdConfig};
 use mic_nn::threads::{stop_candle_spinning, train_in_pool};
 
@@ -35,7 +35,8 @@ fn single_ops(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(&case.name);
         group.bench_function("forward", |bencher| bencher.iter(apply));
         group.bench_function("forward and backward", |bencher| {
-            bencher.iter(|| backward(&apply()).expect("the backward pass"));
+            let ones = apply().detach().ones_like().expect("a gradient");
+            bencher.iter(|| backward_with(&apply(), &ones).expect("the backward pass"));
         });
     }
 }

@@ -78,6 +78,25 @@ pub fn backward_retaining(loss: &Tensor) -> Result<Gradients> {
     backward_from(loss, true)
 }
 
+/// [`backward`] of the sum of `tensor`'s elements, each times that of `gradient`, which is of the same
+/// shape and dtype (PyTorch's `tensor.backward(gradient)`).
+///
+/// # Errors
+/// As [`backward`], and when shape or dtype differ.
+pub fn backward_with(tensor: &Tensor, gradient: &Tensor) -> Result<Gradients> {
+    if tensor.dims() != gradient.dims() || tensor.dtype() != gradient.dtype() {
+        candle_core::bail!(
+            "backward: expected a gradient of {:?} {:?}, got {:?} {:?}",
+            tensor.dims(),
+            tensor.dtype(),
+            gradient.dims(),
+            gradient.dtype()
+        )
+    }
+    let gradient = gradient.detach().contiguous()?;
+    gradients_of(vec![(tensor.clone(), gradient)], 0, false)
+}
+
 fn backward_from(loss: &Tensor, retain: bool) -> Result<Gradients> {
     let seed = loss.detach().ones_like()?.contiguous()?;
     gradients_of(vec![(loss.clone(), seed)], 0, retain)

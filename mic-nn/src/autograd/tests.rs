@@ -147,3 +147,20 @@ fn long_chains_are_walked_and_dropped_on_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run);
     thread.unwrap().join().unwrap().unwrap();
 }
+
+#[test]
+fn a_given_gradient_weighs_the_elements() -> Result<()> {
+    let x = var(&[2, 3], 0.2)?;
+    let weights = wave(&[2, 3], 1.0, 0.3, 0.4)?;
+    let given = backward_with(&ops::gelu(&x)?, &weights)?;
+    let summed = backward(&(ops::gelu(&x)? * &weights)?.sum_all()?)?;
+    let difference = (given.get(&x).unwrap() - summed.get(&x).unwrap())?;
+    assert_eq!(largest(&difference)?, 0.0);
+    let message = backward_with(&ops::gelu(&x)?, &weights.t()?).unwrap_err();
+    assert!(
+        message
+            .to_string()
+            .contains("expected a gradient of [2, 3] F64, got [3, 2] F64")
+    );
+    Ok(())
+}

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{anyhow, bail};
-use mic_nn::autograd::backward;
+use mic_nn::autograd::{backward, backward_with};
 
 use super::cases::{Case, Prepared, fill};
 use super::peer::{Answer, Peer};
@@ -78,9 +78,11 @@ fn measure(
         let agreement = agreement.and_then(|theirs| agree(case, &ours, &theirs));
         trouble = agreement.err().map(|reason| reason.to_string());
     }
+    // Made beforehand on both sides.
+    let ones = prepared.apply()?.detach().ones_like()?;
     let once = || -> anyhow::Result<f64> {
         let start = Instant::now();
-        let gradients = backward(&prepared.apply()?)?;
+        let gradients = backward_with(&prepared.apply()?, &ones)?;
         let seconds = start.elapsed().as_secs_f64();
         drop(gradients);
         Ok(seconds)
