@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use super::geometry::{Geometry, split};
 use crate::ops::cpu::{Mat, Shared, fresh};
 use crate::ops::product::{
-    LANES, Left, Output, ROWS, Start, TERMS, WIDTH, cut, grown, product, transpose, with_scratch,
+    LANES, Left, Output, ROWS, Start, TERMS, WIDTH, add_sets, cut, grown, product, transpose,
+    with_scratch,
 };
 
 /// Channels of either side that a task handles at most.
@@ -150,21 +151,7 @@ pub(super) fn run(g: &Geometry, x: &[f32], grad: &[f32]) -> Vec<f32> {
 
 /// Adds up the sets' sums (groups, depth, Cout / groups) and exchanges the last two dimensions.
 fn finish(g: &Geometry, mut sums: Vec<f32>, size: usize) -> Vec<f32> {
-    const BLOCK: usize = 1 << 13;
-    let (first, rest) = sums.split_at_mut(size);
-    if !rest.is_empty() {
-        first
-            .par_chunks_mut(BLOCK)
-            .enumerate()
-            .for_each(|(block, first)| {
-                for set in rest.chunks_exact(size) {
-                    let set = &set[block * BLOCK..][..first.len()];
-                    for (f, s) in first.iter_mut().zip(set) {
-                        *f += *s;
-                    }
-                }
-            });
-    }
+    add_sets(&mut sums, size);
     let depth = g.cin * g.taps();
     let mut out = fresh(size);
     let shared = Shared::new(&mut out);
@@ -175,7 +162,7 @@ fn finish(g: &Geometry, mut sums: Vec<f32>, size: usize) -> Vec<f32> {
         let start = (group * g.cout + outputs.start) * depth;
         // SAFETY: every task writes its own output channels.
         let out = unsafe { shared.slice(start..start + outputs.len() * depth) };
-        let from = &first[group * depth * g.cout + outputs.start..];
+        let from = &sums[group * depth * g.cout + outputs.start..];
         let from = Mat::strided(from, depth, outputs.len(), g.cout);
         transpose(from, out, depth);
     });

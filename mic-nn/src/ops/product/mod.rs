@@ -13,7 +13,7 @@ mod rows;
 
 pub(crate) use kernel::{Left, Output, Start, product};
 pub(crate) use pack::{Panels, transpose};
-pub(crate) use rows::{cross, rows};
+pub(crate) use rows::{add_sets, cross, rows};
 
 use std::any::{Any, TypeId};
 use std::cell::Cell;

@@ -187,8 +187,8 @@ fn add_rows(rows: &[f32], cols: usize, sums: &mut [f32]) {
     );
 }
 
-/// Adds up sets of `size` elements in order.
-fn add_sets(data: &mut Vec<f32>, size: usize) {
+/// Adds up sets of `size` elements in order and leaves their sum.
+pub(crate) fn add_sets(data: &mut Vec<f32>, size: usize) {
     const BLOCK: usize = 1 << 13;
     let (first, rest) = data.split_at_mut(size);
     if !rest.is_empty() {
