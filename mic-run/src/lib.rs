@@ -1,0 +1,25 @@
+//! Training runs that survive: run folders, checkpoints, exact resuming, signals, progress,
+//! TensorBoard files and reports, for any candle model.
+//!
+//! The crate knows no task and no network.
+//!
+//! A run folder holds
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `config.toml` | the configuration with every default filled in |
+//! | `run.json` | command lines, version and commit, machine, seed |
+//! | `events.jsonl` | one [`record::Event`] a line |
+//! | `tensorboard/` | event files for TensorBoard |
+//! | `checkpoints/step-00001000/` | a checkpoint, whole or not there |
+//! | `pictures/` | sample pictures, `<name>-<step>.png` |
+//! | `report.html` | all of it for a browser, redrawn while the run goes on |
+//! | `checkpoint.safetensors` | the weights of the last checkpoint |
+//! | `metrics.json` | the result, written last: a folder without it is an unfinished run |
+//! | `lock` | held by the process that writes |
+
+pub mod error;
+pub mod record;
+pub mod watch;
+
+pub use error::{Error, Result};
