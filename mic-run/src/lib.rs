@@ -18,8 +18,22 @@
 //! | `metrics.json` | the result, written last: a folder without it is an unfinished run |
 //! | `lock` | held by the process that writes |
 
+pub mod checkpoint;
 pub mod error;
+pub mod events;
+pub mod folder;
+pub mod learner;
+pub mod lock;
+pub mod memory;
+pub mod options;
+pub mod progress;
+pub mod provenance;
 pub mod record;
+pub mod signals;
+pub mod train;
 pub mod watch;
 
 pub use error::{Error, Result};
+pub use learner::{Learner, NonFinite, Stepped};
+pub use options::RunOptions;
+pub use signals::StopRequest;
