@@ -2,7 +2,7 @@
 //! and masked image consistency (MIC, sec. 3.2) on top of either.
 
 use mic_nn::autograd::backward;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{DType, Tensor};
 use mic_core::augment::{Normalization, StrongConfig};
@@ -16,7 +16,7 @@ use mic_nn::params::Store;
 
 use super::class_mix::mix;
 use super::teacher::Teacher;
-use super::{Draws, FeatureDistance, MaskDraws, MixDraws};
+use super::{Draws, FeatureDistance, MaskDraws, MixDraws, state};
 use crate::config::{Images, MaskMode};
 use crate::model::{Output, Segmentor, SegmentorConfig};
 use crate::{Error, Result};
@@ -129,6 +129,31 @@ impl SelfTraining {
     /// The method's teacher, if it has one.
     pub fn teacher(&self) -> Option<&Teacher> {
         self.teacher.as_ref()
+    }
+
+    /// Everything that changes over steps besides the optimiser, by name: the student's tensors
+    /// below `model.`, its teacher's below `ema_model.`, masked consistency's own teacher's below
+    /// `mic_teacher.`. They share storage with the networks: write or copy them before the next
+    /// step.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        state::collect(&self.stores())
+    }
+
+    /// Continues from a [`state`](Self::state): the following steps, with the same numbers and
+    /// draws, are those of the method that it was taken from, bit for bit.
+    ///
+    /// # Errors
+    /// A state that does not fit the method; names the tensor. Nothing is changed then.
+    pub fn restore(&mut self, saved: &HashMap<String, Tensor>) -> Result<()> {
+        state::restore(&self.stores(), saved)
+    }
+
+    fn stores(&self) -> Vec<(&'static str, &Store)> {
+        let mut stores = vec![(state::STUDENT, &self.store)];
+        stores.extend(self.teacher.iter().map(|t| (state::TEACHER, t.store())));
+        let own = self.mask_teacher.iter();
+        stores.extend(own.map(|t| (state::MASK_TEACHER, t.store())));
+        stores
     }
 
     /// The summed gradient of all losses of the latest [`step`](Self::step).
