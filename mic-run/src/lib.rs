@@ -18,6 +18,7 @@
 //! | `metrics.json` | the result, written last: a folder without it is an unfinished run |
 //! | `lock` | held by the process that writes |
 
+pub mod difference;
 pub mod error;
 pub mod record;
 pub mod watch;
