@@ -20,7 +20,11 @@
 
 pub mod difference;
 pub mod error;
+pub mod histogram;
+pub mod pictures;
+pub mod png;
 pub mod record;
+pub mod tensorboard;
 pub mod watch;
 
 pub use error::{Error, Result};
