@@ -19,17 +19,22 @@
 //! | `lock` | held by the process that writes |
 
 pub mod checkpoint;
+pub mod difference;
 pub mod error;
 pub mod events;
 pub mod folder;
+pub mod histogram;
 pub mod learner;
 pub mod lock;
 pub mod memory;
 pub mod options;
+pub mod pictures;
+pub mod png;
 pub mod progress;
 pub mod provenance;
 pub mod record;
 pub mod signals;
+pub mod tensorboard;
 pub mod train;
 pub mod watch;
 
