@@ -33,6 +33,8 @@ pub mod png;
 pub mod progress;
 pub mod provenance;
 pub mod record;
+pub mod report;
+pub mod runs;
 pub mod signals;
 pub mod tensorboard;
 pub mod train;
