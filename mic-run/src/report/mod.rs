@@ -9,7 +9,10 @@ pub(crate) mod facts;
 pub(crate) mod format;
 pub mod page;
 mod read;
+mod run;
 pub(crate) mod story;
 mod table;
+mod writer;
 
 pub use table::Table;
+pub use writer::{ReportWriter, write};
