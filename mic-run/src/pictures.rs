@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mic_nn::files::write_whole;
 
+use crate::folder::PICTURES;
 use crate::record::{Event, Picture};
 use crate::watch::Watch;
 use crate::{Error, Result, png};
@@ -32,7 +33,7 @@ impl PictureFiles {
     /// Pictures of the run in `run_folder`; nothing is written yet.
     pub fn new(run_folder: &Path) -> Self {
         Self {
-            folder: run_folder.join("pictures"),
+            folder: run_folder.join(PICTURES),
             error: None,
         }
     }
@@ -72,7 +73,7 @@ impl Watch for PictureFiles {
 /// # Errors
 /// A folder that cannot be read.
 pub fn list(run_folder: &Path) -> Result<Vec<PictureFile>> {
-    let folder = run_folder.join("pictures");
+    let folder = run_folder.join(PICTURES);
     let mut found = Vec::new();
     collect(&folder, "", &mut found)?;
     found.sort_by(|a, b| (&a.name, a.step).cmp(&(&b.name, b.step)));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::folder::{CONFIG, EVENTS, METRICS, RUN};
 use crate::{Error, Result};
 
 /// The files of a run folder. A missing one is `None`; a damaged one is told in `damaged`, because
@@ -40,10 +41,10 @@ impl Facts {
             name: name(folder),
             ..Self::default()
         };
-        facts.config_text = facts.text("config.toml");
-        facts.config = facts.parsed("config.toml", |text| text.parse::<toml::Table>().ok());
-        facts.run = facts.parsed("run.json", |text| serde_json::from_str(text).ok());
-        facts.metrics = facts.parsed("metrics.json", |text| serde_json::from_str(text).ok());
+        facts.config_text = facts.text(CONFIG);
+        facts.config = facts.parsed(CONFIG, |text| text.parse::<toml::Table>().ok());
+        facts.run = facts.parsed(RUN, |text| serde_json::from_str(text).ok());
+        facts.metrics = facts.parsed(METRICS, |text| serde_json::from_str(text).ok());
         facts.damaged.dedup();
         Ok(facts)
     }
@@ -70,7 +71,7 @@ impl Facts {
 
     /// Whether there is anything of a run in the folder.
     pub(crate) fn is_run(folder: &Path) -> bool {
-        let files = ["run.json", "events.jsonl"];
+        let files = [RUN, EVENTS];
         files.iter().any(|file| folder.join(file).is_file())
     }
 

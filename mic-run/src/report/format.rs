@@ -21,17 +21,6 @@ pub(crate) fn step_time(seconds: f64) -> String {
     }
 }
 
-/// Bytes in binary units: `512 B`, `3.4 MiB`, `1.2 GiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
-    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.into_iter().find(|(bits, _)| bytes >> bits > 0);
-    unit.map_or(format!("{bytes} B"), |(bits, name)| {
-        let value = bytes as f64 / (1u64 << bits) as f64;
-        let decimals = usize::from(value < 99.95);
-        format!("{value:.decimals$} {name}")
-    })
-}
-
 /// Whether all values are shares of a whole, which people read in per cent.
 pub(crate) fn are_shares(values: impl IntoIterator<Item = f64>) -> bool {
     let mut values = values.into_iter();
@@ -56,12 +45,6 @@ mod tests {
         let told = [0.123, 45.0, 200.4, 7_500.0, 273_600.0].map(duration);
         let wanted = ["0.12 s", "45 s", "3 min 20 s", "2 h 05 min", "3 d 04 h"];
         assert_eq!(told, wanted);
-    }
-
-    #[test]
-    fn sizes_have_binary_units() {
-        let told = [512, 1 << 20, 3_565_158, 200 << 30].map(bytes);
-        assert_eq!(told, ["512 B", "1.0 MiB", "3.4 MiB", "200 GiB"]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::curve::Curve;
+use super::facts::Facts;
+use crate::provenance::timestamp;
 use crate::record::{Evaluation, Event, StepRecord};
 
 /// Notes that are kept word by word.
@@ -39,8 +41,6 @@ pub(crate) struct Story {
 pub(crate) struct Start {
     pub(crate) step: u64,
     pub(crate) time: f64,
-    /// Steps done by the process before, which this one does again.
-    pub(crate) again: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -114,11 +114,7 @@ impl Story {
 
     /// A process goes on at `step`: what came after it will come again.
     fn start(&mut self, step: u64, time: f64) {
-        self.starts.push(Start {
-            step,
-            time,
-            again: self.done.saturating_sub(step),
-        });
+        self.starts.push(Start { step, time });
         self.stopped = false;
         self.done = step;
         let curves = self.scalars.iter_mut().map(|(_, curve)| curve);
@@ -158,6 +154,15 @@ impl Story {
     pub(crate) fn curve(&self, name: &str) -> Option<&Curve> {
         let found = self.scalars.iter().find(|(known, _)| known == name);
         found.map(|(_, curve)| curve)
+    }
+
+    /// When the first process started, in UTC.
+    pub(crate) fn started(&self, facts: &Facts) -> Option<String> {
+        let told = self
+            .starts
+            .first()
+            .map(|start| timestamp(start.time as u64));
+        told.or_else(|| facts.starts().into_iter().next().map(|start| start.1))
     }
 
     /// The last evaluation.
@@ -247,7 +252,7 @@ mod tests {
         let wanted = [(1.0, 1.0), (2.0, 2.0), (3.0, 5.0)];
         assert_eq!(story.curve("loss").unwrap().points(), wanted);
         assert_eq!(story.score("mIoU"), [(2.0, 0.5)]);
-        assert_eq!((story.done, story.starts[1].again), (3, 1));
+        assert_eq!((story.done, story.starts[1].step), (3, 2));
         assert_eq!(story.best().unwrap().step, 2);
     }
 

@@ -11,6 +11,7 @@ use mic_nn::files::write_whole;
 use super::facts::Facts;
 use super::run::{Gallery, page};
 use super::story::Story;
+use crate::folder::{EVENTS, REPORT};
 use crate::record::{Event, Picture};
 use crate::watch::Watch;
 use crate::{Error, Result};
@@ -32,12 +33,12 @@ pub fn write(run_folder: &Path) -> Result<()> {
             run_folder.display()
         )));
     }
-    let story = Story::read(&run_folder.join("events.jsonl"))?;
+    let story = Story::read(&run_folder.join(EVENTS))?;
     put(&facts, &story, &mut Gallery::default())
 }
 
 fn put(facts: &Facts, story: &Story, gallery: &mut Gallery) -> Result<()> {
-    let path = facts.folder.join("report.html");
+    let path = facts.folder.join(REPORT);
     let page = page(facts, story, gallery);
     write_whole(&path, |file| file.write_all(page.as_bytes())).map_err(Error::io(&path))
 }
@@ -67,7 +68,7 @@ impl ReportWriter {
     pub fn open(run_folder: &Path) -> Result<Self> {
         Ok(Self {
             folder: run_folder.to_owned(),
-            story: Story::read(&run_folder.join("events.jsonl"))?,
+            story: Story::read(&run_folder.join(EVENTS))?,
             every: EVERY,
             wanted: true,
             drawn: None,

@@ -8,6 +8,8 @@ use serde::Serialize;
 use super::summary::RunSummary;
 use crate::Result;
 use crate::difference::{Difference, differences, shown};
+use crate::folder::EVENTS;
+use crate::memory::readable;
 use crate::record::Evaluation;
 use crate::report::Table;
 use crate::report::facts::Facts;
@@ -60,10 +62,7 @@ impl Pair {
 /// A folder that is none, or whose events cannot be read.
 pub fn compare(left: &Path, right: &Path) -> Result<Comparison> {
     let read = |folder: &Path| -> Result<(Facts, Story)> {
-        Ok((
-            Facts::read(folder)?,
-            Story::read(&folder.join("events.jsonl"))?,
-        ))
+        Ok((Facts::read(folder)?, Story::read(&folder.join(EVENTS))?))
     };
     let (a, b) = (read(left)?, read(right)?);
     let empty = toml::Table::new();
@@ -206,7 +205,7 @@ impl Comparison {
         row("evaluation", &|run| {
             Some(format::duration(run.evaluation_seconds))
         });
-        row("peak memory", &|run| run.peak_memory.map(format::bytes));
+        row("peak memory", &|run| run.peak_memory.map(readable));
         table
     }
 

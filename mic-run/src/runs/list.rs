@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::summary::{RunSummary, ScoreAt};
+use crate::memory::readable;
 use crate::report::Table;
 use crate::report::facts::Facts;
 use crate::report::format;
@@ -84,7 +85,7 @@ pub fn table(runs: &[RunSummary]) -> Table {
             run.best.map_or_else(dash, |best| best.step.to_string()),
             run.seconds_per_step
                 .map_or_else(dash, |seconds| format!("{seconds:.3}")),
-            run.peak_memory.map_or_else(dash, format::bytes),
+            run.peak_memory.map_or_else(dash, readable),
         ]);
     }
     table

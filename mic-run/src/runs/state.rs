@@ -1,11 +1,10 @@
 //! Whether a run goes on.
 
 use std::fmt;
-use std::fs::{File, TryLockError};
-use std::path::Path;
 
 use serde::Serialize;
 
+use crate::lock::Lock;
 use crate::report::facts::Facts;
 use crate::report::story::Story;
 
@@ -44,21 +43,13 @@ pub(crate) fn state(facts: &Facts, story: &Story) -> (State, Option<String>) {
             (State::Stopped, Some(reason.into()))
         }
         Some(reason) => (State::Failed, Some(reason.into())),
-        None if is_held(&facts.folder) => (State::Running, None),
+        None if Lock::is_held(&facts.folder) => (State::Running, None),
         None if facts.metrics.is_some() => (State::Finished, None),
         None => (
             State::Stopped,
             Some("ended without a word, as if killed".into()),
         ),
     }
-}
-
-/// Whether a process holds the lock of a run folder.
-fn is_held(folder: &Path) -> bool {
-    let Ok(file) = File::open(folder.join("lock")) else {
-        return false;
-    };
-    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 #[cfg(test)]
@@ -94,12 +85,11 @@ mod tests {
     #[test]
     fn a_run_whose_lock_is_held_goes_on() {
         let folder = tempfile::tempdir().unwrap();
-        let file = File::create(folder.path().join("lock")).unwrap();
         let facts = Facts::read(folder.path()).unwrap();
         let story = Story::default();
-        file.try_lock().unwrap();
+        let lock = Lock::take(folder.path()).unwrap();
         assert_eq!(state(&facts, &story).0, State::Running);
-        file.unlock().unwrap();
+        drop(lock);
         assert_eq!(state(&facts, &story).0, State::Stopped);
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::state::{State, state};
 use crate::Result;
+use crate::folder::EVENTS;
 use crate::record::Evaluation;
 use crate::report::facts::Facts;
 use crate::report::story::Story;
@@ -61,7 +62,7 @@ impl RunSummary {
     /// A folder that is none, or whose events cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
         let facts = Facts::read(folder)?;
-        let story = Story::read(&folder.join("events.jsonl"))?;
+        let story = Story::read(&folder.join(EVENTS))?;
         Ok(Self::of(&facts, &story))
     }
 
@@ -82,7 +83,7 @@ impl RunSummary {
             name: facts.name.clone(),
             folder: facts.folder.clone(),
             program: facts.run_value("program"),
-            started: facts.starts().into_iter().next().map(|start| start.1),
+            started: story.started(facts),
             state,
             reason,
             done: story.done,

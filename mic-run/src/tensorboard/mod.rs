@@ -25,7 +25,7 @@ use file::{EventFile, now};
 use window::Window;
 
 /// Steps of a window by default.
-const EVERY: u64 = 50;
+const EVERY: u64 = 10;
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Writes an event file for TensorBoard.
@@ -51,7 +51,7 @@ impl TensorBoard {
         })
     }
 
-    /// Writes the scalars of steps as means over `every` steps (50 unless said otherwise; 0 is 1).
+    /// Writes the scalars of steps as means over `every` steps (10 unless said otherwise; 0 is 1).
     #[must_use]
     pub fn every(mut self, every: u64) -> Self {
         self.every = every.max(1);

@@ -118,11 +118,7 @@ impl Learner for Toy {
         Ok(Content { weights, training })
     }
 
-    fn restore(
-        &mut self,
-        content: &HashMap<String, Tensor>,
-        _done: u64,
-    ) -> Result<(), ToyError> {
+    fn restore(&mut self, content: &HashMap<String, Tensor>, _done: u64) -> Result<(), ToyError> {
         let mut state = content.clone();
         self.weights[0].1.set(&state.remove("model.w").unwrap())?;
         self.running = state.remove("running").unwrap().to_scalar()?;

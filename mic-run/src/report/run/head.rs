@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::memory::readable;
 use crate::report::facts::{Facts, shown};
-use crate::report::format::{are_shares, bytes, duration, score, step_time};
+use crate::report::format::{are_shares, duration, score, step_time};
 use crate::report::page::escape;
 use crate::report::story::Story;
 use crate::runs::{RunSummary, State};
@@ -32,7 +33,7 @@ pub(super) fn head(facts: &Facts, story: &Story, summary: &RunSummary) -> String
         );
     }
     html += "</ul>\n<dl>";
-    for (name, value) in known(facts) {
+    for (name, value) in known(facts, story) {
         let _ = write!(
             html,
             "<dt>{}</dt><dd>{}</dd>",
@@ -91,7 +92,7 @@ fn tiles(story: &Story, summary: &RunSummary) -> Vec<[String; 3]> {
     });
     tiles.push(["time".into(), duration(spent), left]);
     if let Some(peak) = summary.peak_memory {
-        tiles.push(["peak memory".into(), bytes(peak), String::new()]);
+        tiles.push(["peak memory".into(), readable(peak), String::new()]);
     }
     tiles
 }
@@ -105,7 +106,7 @@ fn digits(value: f64) -> String {
     }
 }
 
-fn known(facts: &Facts) -> Vec<(String, String)> {
+fn known(facts: &Facts, story: &Story) -> Vec<(String, String)> {
     let value = |key: &str| facts.run_value(key);
     let mut known = Vec::new();
     let mut add = |name: &str, value: Option<String>| {
@@ -119,7 +120,7 @@ fn known(facts: &Facts) -> Vec<(String, String)> {
     add("Program", program);
     let starts = facts.starts();
     add("Command", starts.last().map(|start| start.0.clone()));
-    add("Started", starts.first().map(|start| start.1.clone()));
+    add("Started", story.started(facts));
     add("Machine", value("machine"));
     add("Seed", value("seed"));
     let others = facts.run.as_ref().and_then(serde_json::Value::as_object);

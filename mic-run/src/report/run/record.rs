@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use super::charts::{DATA_SECONDS, chart};
+use crate::memory::readable;
+use crate::provenance::timestamp;
 use crate::report::Table;
 use crate::report::facts::Facts;
-use crate::report::format::{bytes, duration, step_time};
+use crate::report::format::{duration, step_time};
 use crate::report::page::{escape, grid};
 use crate::report::story::Story;
 use crate::runs::RunSummary;
@@ -59,16 +61,16 @@ fn costs(story: &Story, summary: &RunSummary) -> Vec<(&'static str, String)> {
             "Checkpoints",
             format!(
                 "{count} of {}; training stood still for {} ({share:.2} % of the steps)",
-                bytes(last.bytes),
+                readable(last.bytes),
                 duration(stopped)
             ),
         ));
     }
-    let again: u64 = story.starts.iter().map(|start| start.again).sum();
-    if again > 0 {
-        costs.push(("Done again", format!("{again} steps after interruptions")));
-    }
-    costs.extend(summary.peak_memory.map(|peak| ("Peak memory", bytes(peak))));
+    costs.extend(
+        summary
+            .peak_memory
+            .map(|peak| ("Peak memory", readable(peak))),
+    );
     costs
 }
 
@@ -77,15 +79,14 @@ fn starts(facts: &Facts, story: &Story) -> String {
     if story.starts.len() < 2 {
         return String::new();
     }
-    let mut table = Table::new(["start", "at step", "steps done again", "time", "command"]);
+    let mut table = Table::new(["start", "at step", "time", "command"]);
     for (index, start) in story.starts.iter().enumerate() {
-        let (command, time) = known.get(index).cloned().unwrap_or_default();
+        let command = known.get(index).map(|start| start.0.clone());
         table.rows.push(vec![
             (index + 1).to_string(),
             start.step.to_string(),
-            start.again.to_string(),
-            time,
-            command,
+            timestamp(start.time as u64),
+            command.unwrap_or_default(),
         ]);
     }
     format!("<h3>Starts</h3>\n{}", grid("starts", &table))
@@ -99,15 +100,15 @@ fn checkpoints(story: &Story) -> String {
     for checkpoint in story.checkpoints.iter().rev().take(CHECKPOINTS) {
         table.rows.push(vec![
             checkpoint.path.clone(),
-            bytes(checkpoint.bytes),
+            readable(checkpoint.bytes),
             duration(checkpoint.seconds),
             format!("{:.3} s", checkpoint.stopped),
         ]);
     }
     let count = story.checkpoints.len();
     let which = match count > CHECKPOINTS {
-        true => format!("Checkpoints (the last {CHECKPOINTS} of {count})"),
-        false => "Checkpoints".into(),
+        true => format!("Checkpoints written (the last {CHECKPOINTS} of {count})"),
+        false => "Checkpoints written".into(),
     };
     format!("<h3>{which}</h3>\n{}", grid("checkpoints", &table))
 }
