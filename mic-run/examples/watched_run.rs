@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use candle_core::{Device, Tensor};
 use mic_run::events::EventLog;
+use mic_run::histogram::Counted;
 use mic_run::pictures::PictureFiles;
 use mic_run::provenance::{Provenance, Start};
 use mic_run::record::{Evaluation, Event, Picture, StepRecord};
@@ -107,6 +109,11 @@ fn main() -> mic_run::Result<()> {
         let each = 1e6 * *seconds / steps as f64;
         let _ = writeln!(out, "{name}: {each:.2} us a step");
     }
+    let weights = Tensor::randn(0f32, 1.0, 10_000_000, &Device::Cpu)?;
+    let clock = Instant::now();
+    let counted = Counted::of("weights", &weights)?;
+    let each = 1e9 * clock.elapsed().as_secs_f64() / counted.histogram.moments.0;
+    let _ = writeln!(out, "histogram: {each:.1} ns a value");
     let clock = Instant::now();
     mic_run::report::write(&folder)?;
     let _ = writeln!(

@@ -45,6 +45,11 @@ impl Axis {
         self.from + (value - self.low) / self.span * (self.to - self.from)
     }
 
+    /// The value, or the end of the axis beyond which it lies.
+    pub(super) fn within(&self, value: f64) -> f64 {
+        value.clamp(self.low, self.low + self.span)
+    }
+
     pub(super) fn ticks(&self) -> impl Iterator<Item = f64> + use<> {
         let (low, step) = (self.low, self.step);
         let count = (self.span / step).round() as usize;
@@ -72,7 +77,10 @@ pub(super) fn number(value: f64, step: f64) -> String {
         };
     }
     if step < 4e-4 {
-        let digits = (value.abs() / step).log10().floor().clamp(0.0, 3.0) as usize;
+        let power = |v: f64| v.abs().log10().floor();
+        // A little more than it is, so that 1e-5 does not count as 9.99e-6.
+        let digits = power(value * (1.0 + 1e-9)) - power(step * (1.0 + 1e-9));
+        let digits = digits.clamp(0.0, 3.0) as usize;
         return match zero {
             true => "0".into(),
             false => format!("{value:.digits$e}"),
@@ -125,6 +133,7 @@ mod tests {
         assert_eq!(number(0.0, 20_000.0), "0");
         assert_eq!(number(4e6, 2e6), "4M");
         assert_eq!(number(6e-5, 1e-5), "6e-5");
+        assert_eq!(number(1.5e-5, 5e-6), "1.5e-5");
         assert_eq!(number(1.2e-4, 1e-5), "1.2e-4");
     }
 }

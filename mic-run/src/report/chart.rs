@@ -47,7 +47,7 @@ pub struct Series {
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 250.0;
 const LEFT: f64 = 46.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 18.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 
@@ -59,13 +59,14 @@ pub fn lines(title: &str, along: &str, series: &[Series]) -> String {
     let across = points().map(|p| p.x).chain(faint().map(|(x, _)| *x));
     let x = Axis::new(across.chain([0.0]), LEFT, WIDTH - RIGHT);
     let up = points().flat_map(|p| [p.low, p.high]);
-    let y = Axis::new(up.chain(faint().map(|(_, y)| *y)), HEIGHT - BOTTOM, TOP);
+    let usual = series.iter().flat_map(|line| usual(&line.faint));
+    let y = Axis::new(up.chain(usual), HEIGHT - BOTTOM, TOP);
     let mut svg = open(title, HEIGHT);
     grid(&mut svg, along, &x, &y);
     for line in series {
         let at = |px: f64, py: f64| format!("{:.1},{:.1}", x.at(px), y.at(py));
         let seen = line.faint.iter().filter(|(_, y)| y.is_finite());
-        let seen: Vec<String> = seen.map(|&(px, py)| at(px, py)).collect();
+        let seen: Vec<String> = seen.map(|&(px, py)| at(px, y.within(py))).collect();
         if !seen.is_empty() {
             let _ = write!(
                 svg,
@@ -110,6 +111,20 @@ pub fn lines(title: &str, along: &str, series: &[Series]) -> String {
         }
     }
     svg + "</svg>"
+}
+
+/// Bounds that all but a fiftieth of the values keep at each end: rare outliers would press the rest
+/// flat.
+fn usual(faint: &[(f64, f64)]) -> Vec<f64> {
+    let mut values: Vec<f64> = faint
+        .iter()
+        .map(|(_, y)| *y)
+        .filter(|y| y.is_finite())
+        .collect();
+    values.sort_by(f64::total_cmp);
+    let apart = values.len() / 50;
+    let ends = [values.get(apart), values.iter().nth_back(apart)];
+    ends.into_iter().flatten().copied().collect()
 }
 
 /// One row a method: a dot a seed, a bar at the mean with its value.

@@ -32,19 +32,19 @@ fn one_score(story: &Story, name: &str) -> String {
     let Some(&last) = points.last() else {
         return String::new();
     };
-    let line = |label: &str, colour, points: &[(f64, f64)]| Series {
+    let series_of = |label: &str, colour, points: &[(f64, f64)]| Series {
         label: label.into(),
         colour,
         points: points.iter().map(|(x, y)| Point::new(*x, *y)).collect(),
         faint: Vec::new(),
     };
-    let mut series = vec![line(name, COLOUR, &points)];
+    let mut series = vec![series_of(name, COLOUR, &points)];
     let best = story.best().and_then(|evaluation| {
         let main = evaluation.main == name;
         let at = evaluation.step as f64;
         points.iter().find(|(step, _)| main && *step == at).copied()
     });
-    series.extend(best.map(|best| line("best", BEST, &[best])));
+    series.extend(best.map(|best| series_of("best", BEST, &[best])));
     let unit = if shares { ", %" } else { "" };
     // The points are in per cent already.
     let shown = |value: f64| match shares {
@@ -65,11 +65,14 @@ pub(super) fn scalars(story: &Story) -> String {
         .iter()
         .filter(|(name, _)| name != DATA_SECONDS);
     let named = named.map(|(name, curve)| (name.as_str(), curve));
-    let cards: String = named
-        .chain([("learning rate", &story.lr)])
+    let mut cards: String = named
         .filter(|(_, curve)| curve.count() > 0.0 || curve.lost > 0)
         .map(|(name, curve)| one_curve(name, curve))
         .collect();
+    if story.lr.count() > 0.0 {
+        // A schedule has no noise, and its corners should be seen.
+        cards += &line("learning rate", "learning rate", &story.lr.points());
+    }
     let note = "Faint lines are means over short windows of steps, strong ones are smoothed.";
     section("curves", "Training", note, &cards)
 }
@@ -77,7 +80,7 @@ pub(super) fn scalars(story: &Story) -> String {
 fn one_curve(name: &str, curve: &Curve) -> String {
     let mut title = name.to_owned();
     if curve.lost > 0 {
-        title += &format!(" (not finite at {} steps)", curve.lost);
+        title += &format!(" (steps without a number: {})", curve.lost);
     }
     chart(&title, name, &curve.points())
 }
@@ -91,6 +94,17 @@ pub(super) fn chart(title: &str, name: &str, points: &[(f64, f64)]) -> String {
         colour: COLOUR,
         points: smoothed,
         faint: if same { Vec::new() } else { points.to_vec() },
+    };
+    card(title, &lines(name, "step", &[series]))
+}
+
+/// A chart of a line as it is.
+fn line(title: &str, name: &str, points: &[(f64, f64)]) -> String {
+    let series = Series {
+        label: name.to_owned(),
+        colour: COLOUR,
+        points: points.iter().map(|(x, y)| Point::new(*x, *y)).collect(),
+        faint: Vec::new(),
     };
     card(title, &lines(name, "step", &[series]))
 }

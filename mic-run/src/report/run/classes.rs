@@ -165,7 +165,8 @@ pub(super) fn spread(count: usize, most: usize) -> Vec<usize> {
 fn table(rows: &[Row], steps: &[u64]) -> String {
     let columns = spread(steps.len(), COLUMNS);
     let mut html = "<div class=\"scroll\"><table class=\"heat\">\n<thead><tr>\
-                    <th scope=\"col\">class</th><th scope=\"col\">best</th>"
+                    <th scope=\"col\">class</th><th scope=\"col\">best</th>\
+                    <th scope=\"col\">last</th>"
         .to_owned();
     for &column in &columns {
         let _ = write!(html, "<th scope=\"col\">{}</th>", steps[column]);
@@ -178,6 +179,8 @@ fn table(rows: &[Row], steps: &[u64]) -> String {
             escape(&row.class),
             shown(row.best, row.shares)
         );
+        // Beside the name: a phone shows the first columns only.
+        html += &cell(row.cells.last().copied().unwrap_or_default(), row.shares);
         for &column in &columns {
             html += &cell(row.cells[column], row.shares);
         }

@@ -122,12 +122,15 @@ pub(super) fn notes(facts: &Facts, story: &Story) -> String {
             story.unread
         ));
     }
-    for (step, reason) in &story.stops {
-        items.push(format!("<b>{step}</b> stop: {}", escape(reason)));
-    }
-    for (step, text) in &story.notes {
-        items.push(format!("<b>{step}</b> {}", escape(text)));
-    }
+    let stops = story
+        .stops
+        .iter()
+        .map(|(step, reason)| (step, "stop: ", reason));
+    let notes = story.notes.iter().map(|(step, text)| (step, "", text));
+    let mut told: Vec<(&u64, &str, &String)> = notes.chain(stops).collect();
+    told.sort_by_key(|(step, _, _)| **step);
+    let told = told.into_iter();
+    items.extend(told.map(|(step, what, text)| format!("<b>{step}</b> {what}{}", escape(text))));
     if story.older_notes > 0 {
         items.push(format!(
             "{} older notes are in events.jsonl",
