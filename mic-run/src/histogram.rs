@@ -23,7 +23,7 @@ impl Counted {
     /// Counts `tensor` (any shape, on any device, read as f64 if it is that and as f32 otherwise)
     /// into [`BINS`] bins of equal width from the smallest to the largest finite value. Each bin
     /// holds values above its lower and up to its upper edge. Two passes over the values, one
-    /// thread: about a nanosecond a value.
+    /// thread: about five nanoseconds a value.
     ///
     /// # Errors
     /// A tensor that cannot be copied from its device.
@@ -47,7 +47,8 @@ impl Counted {
     }
 }
 
-/// Values that one pass over a block of them finds out.
+/// What one pass over the values finds out.
+#[derive(Clone, Copy)]
 struct Moments {
     low: f64,
     high: f64,
@@ -57,8 +58,8 @@ struct Moments {
     squares: f64,
 }
 
-fn moments<T: Copy + Into<f64>>(values: &[T]) -> Moments {
-    let mut found = Moments {
+impl Moments {
+    const NOTHING: Self = Self {
         low: f64::INFINITY,
         high: f64::NEG_INFINITY,
         finite: 0,
@@ -66,19 +67,42 @@ fn moments<T: Copy + Into<f64>>(values: &[T]) -> Moments {
         sum: 0.0,
         squares: 0.0,
     };
-    for &value in values {
-        let value: f64 = value.into();
+
+    fn add(&mut self, value: f64) {
         if value.is_finite() {
-            found.low = found.low.min(value);
-            found.high = found.high.max(value);
-            found.finite += 1;
-            found.sum += value;
-            found.squares += value * value;
+            self.low = if value < self.low { value } else { self.low };
+            self.high = if value > self.high { value } else { self.high };
+            self.finite += 1;
+            self.sum += value;
+            self.squares += value * value;
         } else {
-            found.nan += u64::from(value.is_nan());
+            self.nan += u64::from(value.is_nan());
         }
     }
-    found
+
+    fn join(self, other: Self) -> Self {
+        Self {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+            finite: self.finite + other.finite,
+            nan: self.nan + other.nan,
+            sum: self.sum + other.sum,
+            squares: self.squares + other.squares,
+        }
+    }
+}
+
+fn moments<T: Copy + Into<f64>>(values: &[T]) -> Moments {
+    // Sums that do not wait for each other.
+    let mut lanes = [Moments::NOTHING; 4];
+    let (groups, rest) = values.as_chunks::<4>();
+    for group in groups {
+        for (lane, &value) in lanes.iter_mut().zip(group) {
+            lane.add(value.into());
+        }
+    }
+    rest.iter().for_each(|&value| lanes[0].add(value.into()));
+    lanes.into_iter().fold(Moments::NOTHING, Moments::join)
 }
 
 fn count<T: Copy + Into<f64>>(name: &str, values: &[T]) -> Counted {
@@ -113,18 +137,33 @@ fn edges(low: f64, high: f64) -> Vec<f64> {
 }
 
 fn bins<T: Copy + Into<f64>>(values: &[T], low: f64, high: f64) -> Vec<f64> {
+    // Neighbours often fall into one bin: with a table each, no count waits for the one before.
+    const TABLES: usize = 4;
     let half = low / 2.0;
     let scale = BINS as f64 / (high / 2.0 - half);
-    let mut counts = vec![0u64; BINS];
-    for &value in values {
-        let value: f64 = value.into();
-        if value.is_finite() {
-            // Among subnormal numbers this can be no number, which counts into the first bin.
-            let place = ((value / 2.0 - half) * scale).ceil();
-            counts[(place as usize).clamp(1, BINS) - 1] += 1;
+    let mut counts = [[0u64; BINS]; TABLES];
+    let (groups, rest) = values.as_chunks::<TABLES>();
+    for group in groups {
+        for (table, &value) in counts.iter_mut().zip(group) {
+            count_one(table, value.into(), half, scale);
         }
     }
-    counts.into_iter().map(|count| count as f64).collect()
+    for &value in rest {
+        count_one(&mut counts[0], value.into(), half, scale);
+    }
+    let all = |bin: usize| counts.iter().map(|table| table[bin]).sum::<u64>() as f64;
+    (0..BINS).map(all).collect()
+}
+
+fn count_one(table: &mut [u64; BINS], value: f64, half: f64, scale: f64) {
+    if value.is_finite() {
+        // Among subnormal numbers this can be no number, which counts into the first bin.
+        let place = (value / 2.0 - half) * scale;
+        // Rounded up without a call, which the oldest processors of the kind would need.
+        let below = place as i32;
+        let on_edge = i32::from(f64::from(below) >= place);
+        table[(below - on_edge).clamp(0, BINS as i32 - 1) as usize] += 1;
+    }
 }
 
 #[cfg(test)]
