@@ -111,6 +111,9 @@ fn class_pairs(a: Option<&Evaluation>, b: Option<&Evaluation>) -> Vec<Pair> {
             }
         }
     }
+    // The score that the main one is a mean of comes first, such as IoU for mIoU.
+    let main = a.or(b).map_or("", |evaluation| evaluation.main.as_str());
+    names.sort_by_key(|(score, _)| !main.ends_with(score.as_str()));
     let of = |evaluation: Option<&Evaluation>, score: &String, class: &String| {
         let evaluation = evaluation?;
         let place = evaluation.classes.iter().position(|name| name == class)?;
