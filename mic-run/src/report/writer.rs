@@ -159,6 +159,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::lock::Lock;
     use crate::pictures::PictureFiles;
     use crate::runs::sample;
 
@@ -231,6 +232,27 @@ mod tests {
         }
         writer.finish().unwrap();
         assert_eq!(read(path), from_files);
+    }
+
+    #[test]
+    fn the_page_of_a_running_run_loads_itself_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        sample::run(path, 0.5);
+        let lock = Lock::take(path).unwrap();
+        let mut writer = ReportWriter::open(path).unwrap();
+        writer.event(&Event::Start {
+            step: 10,
+            time: 0.0,
+            command: "again".into(),
+        });
+        writer.finish().unwrap();
+        let page = read(path);
+        assert!(page.contains("http-equiv=\"refresh\"") && page.contains("state running"));
+        assert!(page.contains("10 of 20 steps") && page.contains("left</span>"));
+        drop(lock);
+        write(path).unwrap();
+        assert!(!read(path).contains("refresh"));
     }
 
     #[test]
