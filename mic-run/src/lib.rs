@@ -20,6 +20,7 @@
 
 pub mod checkpoint;
 pub mod difference;
+pub mod distributed;
 pub mod error;
 pub mod events;
 pub mod folder;
@@ -34,6 +35,7 @@ pub mod progress;
 pub mod provenance;
 pub mod record;
 pub mod signals;
+pub mod slurm;
 pub mod tensorboard;
 pub mod train;
 pub mod watch;
