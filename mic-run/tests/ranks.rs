@@ -80,6 +80,9 @@ struct Outcome {
 fn train(communicator: &mut dyn Communicator, batch: u64, dies: bool) -> mic_run::Result<Outcome> {
     let (rank, ranks) = (communicator.rank(), communicator.world_size());
     // Each rank draws other weights, which rank 0's replace.
+    let own = vec![7; rank];
+    let all = communicator.all_gather(&own)?;
+    assert!(all.iter().enumerate().all(|(i, v)| *v == vec![7; i]));
     let rng = ChaCha8Rng::seed_from_u64(rank as u64);
     let store = Store::trainable(rng, DType::F32, &Device::Cpu);
     let network = Network::new(&store)?;
@@ -94,6 +97,7 @@ fn train(communicator: &mut dyn Communicator, batch: u64, dies: bool) -> mic_run
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..STEPS {
         if dies && rank == 1 && step == 2 {
+            eprintln!("rank 1 dies");
             std::process::exit(9);
         }
         grads.clear();
@@ -305,6 +309,7 @@ mod mpi {
         let folder = tempfile::tempdir().unwrap();
         if let Some(output) = over_mpi(folder.path(), true) {
             assert!(!output.status.success());
+            assert!(String::from_utf8_lossy(&output.stderr).contains("rank 1 dies"));
             assert!(!folder.path().join("rank-0.json").exists());
         }
     }

@@ -38,7 +38,7 @@ impl Mpi {
             ));
         };
         let world = universe.world();
-        let mpi = Self {
+        let mut mpi = Self {
             world,
             _universe: universe,
             finished: true,
@@ -51,10 +51,8 @@ impl Mpi {
                 found.0, found.1, launch.launcher, launch.rank, launch.world_size
             )));
         }
-        Ok(Self {
-            finished: false,
-            ..mpi
-        })
+        mpi.finished = false;
+        Ok(mpi)
     }
 
     fn all_reduce<T: Equivalence + Copy>(&mut self, values: &mut [T]) {
@@ -99,9 +97,11 @@ impl Communicator for Mpi {
     }
 
     fn all_gather(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        // One byte more: the address of an empty slice can be MPI's mark for "in place".
+        let own = [bytes, &[0]].concat();
         let mut lengths = vec![0u64; self.world_size()];
-        let own = bytes.len() as u64;
-        self.world.all_gather_into(&own, &mut lengths[..]);
+        self.world
+            .all_gather_into(&(own.len() as u64), &mut lengths[..]);
         let total: u64 = lengths.iter().sum();
         if Count::try_from(total).is_err() {
             return Err(Error::Run(format!(
@@ -119,12 +119,12 @@ impl Communicator for Mpi {
             .collect();
         let mut all = vec![0u8; total as usize];
         let mut parts = PartitionMut::new(&mut all[..], &counts[..], &starts[..]);
-        self.world.all_gather_varcount_into(bytes, &mut parts);
+        self.world.all_gather_varcount_into(&own[..], &mut parts);
         let mut rest = &all[..];
         let part = |length: &u64| {
             let (part, others) = rest.split_at(*length as usize);
             rest = others;
-            part.to_vec()
+            part[..part.len() - 1].to_vec()
         };
         Ok(lengths.iter().map(part).collect())
     }
