@@ -2,7 +2,8 @@
 //!
 //! The processes are this very program, started as its test `one_rank`.
 
-#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+// Helpers outside #[test] functions.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::net::TcpListener;
 use std::path::Path;

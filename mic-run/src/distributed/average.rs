@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use mic_nn::optim::Grads;
 
-use super::Communicator;
+use super::{Communicator, tensors};
 use crate::Result;
 
 /// 25 MiB, as in PyTorch's `DistributedDataParallel`: large enough that starting a message costs
@@ -34,8 +34,24 @@ pub fn average(
         return Ok(());
     }
     let reached = reached_somewhere(grads, communicator)?;
-    for bucket in buckets(&reached, bucket_bytes) {
-        average_bucket(grads, communicator, bucket)?;
+    let buckets: Vec<_> = buckets(&reached, bucket_bytes).collect();
+    let largest = buckets.iter().map(|b| elements(b)).max().unwrap_or(0);
+    let mut space: Option<Tensor> = None;
+    for bucket in buckets {
+        let (dtype, device) = bucket[0].kind();
+        let fits = |t: &Tensor| t.dtype() == dtype && t.device().same_device(device);
+        // One after another use the same memory.
+        let all = match space.take().filter(fits) {
+            Some(all) => all,
+            None => Tensor::zeros(largest, dtype, device)?,
+        };
+        average_bucket(
+            grads,
+            communicator,
+            bucket,
+            &all.narrow(0, 0, elements(bucket))?,
+        )?;
+        space = Some(all);
     }
     Ok(())
 }
@@ -84,29 +100,33 @@ fn buckets(parameters: &[Parameter], bytes: usize) -> impl Iterator<Item = &[Par
     })
 }
 
+fn elements(bucket: &[Parameter]) -> usize {
+    bucket.iter().map(|p| p.var.elem_count()).sum()
+}
+
+/// Averages the gradients of `parameters` in the flat tensor `bucket`, of as many elements.
 fn average_bucket(
     grads: &mut Grads,
     communicator: &mut dyn Communicator,
     parameters: &[Parameter],
+    bucket: &Tensor,
 ) -> Result<()> {
-    let (dtype, device) = parameters[0].kind();
-    let elements = parameters.iter().map(|p| p.var.elem_count()).sum::<usize>();
-    let bucket = Tensor::zeros(elements, dtype, device)?;
     let mut offset = 0;
-    for parameter in parameters {
-        if let Some(gradient) = grads.get(&parameter.name) {
-            bucket.slice_set(&gradient.flatten_all()?.contiguous()?, 0, offset)?;
-        }
-        offset += parameter.var.elem_count();
+    for Parameter { name, var } in parameters {
+        let own = match grads.get(name) {
+            Some(gradient) => gradient.flatten_all()?.contiguous()?,
+            None => Tensor::zeros(var.elem_count(), var.dtype(), var.device())?,
+        };
+        bucket.slice_set(&own, 0, offset)?;
+        offset += var.elem_count();
     }
-    communicator.all_reduce_tensor(&bucket)?;
-    let means = (bucket / communicator.world_size() as f64)?;
+    communicator.all_reduce_tensor(bucket)?;
+    tensors::divide(bucket, communicator.world_size())?;
     let mut offset = 0;
-    for parameter in parameters {
-        let count = parameter.var.elem_count();
-        let mean = means.narrow(0, offset, count)?;
-        grads.overwrite(&parameter.name, &mean.reshape(parameter.var.shape())?)?;
-        offset += count;
+    for Parameter { name, var } in parameters {
+        let mean = bucket.narrow(0, offset, var.elem_count())?;
+        grads.overwrite(name, &mean.reshape(var.shape())?)?;
+        offset += var.elem_count();
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use mic_nn::params::Store;
 use super::Communicator;
 use crate::{Error, Result};
 
-const OP: &str = "sum over the processes";
+const OP: &str = "mean over the processes";
 
 /// Runs `sum` once on a storage's elements.
 struct InPlace<F>(Mutex<Option<F>>);
@@ -64,7 +64,22 @@ pub(super) fn all_reduce_on_cpu<C: Communicator + ?Sized>(
     }
 }
 
-/// Replaces the named numbers by their means over all ranks, such as the losses of a step for the
+/// Divides a flat tensor's elements by the number of ranks, in place.
+pub(super) fn divide(tensor: &Tensor, ranks: usize) -> Result<()> {
+    if !tensor.device().is_cpu() {
+        return Ok(tensor.slice_set(&(tensor / ranks as f64)?, 0, 0)?);
+    }
+    let divide = |elements: Elements<'_>| {
+        match elements {
+            Elements::F32(values) => values.iter_mut().for_each(|v| *v /= ranks as f32),
+            Elements::F64(values) => values.iter_mut().for_each(|v| *v /= ranks as f64),
+        }
+        Ok(())
+    };
+    Ok(tensor.inplace_op1(&InPlace(Mutex::new(Some(divide))))?)
+}
+
+/// Replaces the numbers by their means over all ranks, such as the losses of a step for the
 /// log.
 ///
 /// # Errors

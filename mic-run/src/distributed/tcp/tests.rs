@@ -2,8 +2,10 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use candle_core::{Device, Tensor};
+
 use super::*;
-use crate::distributed::Launcher;
+use crate::distributed::{Launcher, same_everywhere};
 
 const SOON: Patience = Patience {
     start: Duration::from_secs(20),
@@ -137,6 +139,39 @@ fn ranks_that_do_different_things_are_told_so() {
         _ => tcp.all_reduce_f32(&mut [1.0]).unwrap_err().to_string(),
     });
     assert!(messages.iter().any(|m| m.contains("an all-gather")));
+}
+
+#[test]
+fn different_configurations_are_refused_by_every_rank() {
+    let messages = ranks(3, SOON, |mut tcp| {
+        let batch = if tcp.rank() == 1 { 4 } else { 2 };
+        let text = format!("seed = 0\nbatch = {batch}\n");
+        same_everywhere(&mut tcp, "the seed", b"seed = 0").unwrap();
+        let error = same_everywhere(&mut tcp, "the configuration", text.as_bytes());
+        // The communicator goes on: nothing was lost.
+        tcp.finish().unwrap();
+        error.unwrap_err().to_string()
+    });
+    for message in messages {
+        let wanted = "the configuration is not the same in all processes: rank 1 has \"batch = 4\" \
+                      where rank 0 has \"batch = 2\"";
+        assert!(message.starts_with(wanted), "{message}");
+    }
+}
+
+#[test]
+fn part_of_a_tensor_is_summed_in_place() {
+    ranks(2, SOON, |mut tcp| {
+        let all = Tensor::full(1f64, (3, 2), &Device::Cpu).unwrap();
+        let row = all.narrow(0, 1, 1).unwrap();
+        tcp.all_reduce_tensor(&row).unwrap();
+        let values = all.to_vec2::<f64>().unwrap();
+        assert_eq!(values, [[1.0, 1.0], [2.0, 2.0], [1.0, 1.0]]);
+        let column = all.narrow(1, 1, 1).unwrap();
+        let error = tcp.all_reduce_tensor(&column).unwrap_err().to_string();
+        assert!(error.contains("a contiguous tensor is needed"), "{error}");
+        tcp.finish().unwrap();
+    });
 }
 
 #[test]
