@@ -40,7 +40,11 @@
 //! [`connect`] makes a [`Communicator`]: [`Tcp`] needs nothing; `Mpi` (feature `mpi`) needs Open
 //! MPI's development files and libclang when the program is built (Debian: `libopenmpi-dev
 //! openmpi-bin libclang-dev`) and uses its fast networks; `Nccl` (feature `nccl`) needs CUDA and
-//! NCCL. NCCL has been compiled against, but not yet been run on GPUs.
+//! NCCL. NCCL's part
+//! is type-checked, but has not been run on GPUs yet.
+//!
+//! A process that ends, or is silent for longer than `MIC_TIMEOUT_SECONDS` (default 1800), ends the
+//! others with an error that names it; MPI ends all processes itself.
 //!
 //! # A step
 //!
