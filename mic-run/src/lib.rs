@@ -20,6 +20,7 @@
 
 pub mod checkpoint;
 pub mod difference;
+pub mod distributed;
 pub mod error;
 pub mod events;
 pub mod folder;
@@ -36,6 +37,7 @@ pub mod record;
 pub mod report;
 pub mod runs;
 pub mod signals;
+pub mod slurm;
 pub mod tensorboard;
 pub mod train;
 pub mod watch;
