@@ -73,7 +73,7 @@ fn defaults_are_those_of_the_paper() {
     let Method::Dacs(dacs) = config.method else {
         panic!("{:?}", config.method);
     };
-    assert_eq!((dacs.alpha, dacs.pseudo_threshold), (0.999, 0.968));
+    assert_eq!((dacs.pseudo.alpha, dacs.pseudo.threshold), (0.999, 0.968));
     assert_eq!(config.data.pipeline.flip, 0.5);
     assert_eq!(config.data.pipeline.cat_max_ratio, None);
     let mask = config.mask.unwrap();
