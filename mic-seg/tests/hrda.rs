@@ -336,7 +336,8 @@ fn fixed_attention_and_the_other_ablations_do_as_they_say() -> Result<()> {
     assert!(difference(&at(0.5)?, &middle)? < 1e-4);
     // Every other option changes the prediction.
     let plain = net_with(&|_| {})?.forward(image, &eval)?.logits;
-    let changes: [(&str, &dyn Fn(&mut HrdaConfig)); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut HrdaConfig);
+    let changes: [(&str, Change); 4] = [
         ("no overlap", &|hrda| hrda.overlap = false),
         ("whole detail", &|hrda| hrda.slide = false),
         ("blurred detail", &|hrda| hrda.blur = true),

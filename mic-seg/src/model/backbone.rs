@@ -87,6 +87,7 @@ impl From<VitBackboneConfig> for BackboneConfig {
 }
 
 /// A built backbone.
+#[allow(clippy::large_enum_variant)] // one a network: its size is nothing beside its tensors
 pub enum Backbone {
     /// A Mix Transformer.
     Mit(Mit),

@@ -83,6 +83,7 @@ impl From<LinearHeadConfig> for HeadConfig {
 }
 
 /// A built head.
+#[allow(clippy::large_enum_variant)] // one a network: its size is nothing beside its tensors
 pub enum Head {
     /// DAFormer's.
     Daformer(DaformerHead),

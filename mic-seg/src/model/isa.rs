@@ -110,3 +110,108 @@ impl Isa {
             .contiguous()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+    use mic_nn::params::Store;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    type Map = Vec<Vec<Vec<f32>>>; // channel, row, column
+
+    fn store() -> Store {
+        Store::trainable(ChaCha8Rng::seed_from_u64(0), DType::F32, &Device::Cpu)
+    }
+
+    fn image(c: usize, h: usize, w: usize) -> Result<Tensor> {
+        let values: Vec<f32> = (0..c * h * w).map(|i| (0.7 * i as f32).sin()).collect();
+        Tensor::from_vec(values, (1, c, h, w), &Device::Cpu)
+    }
+
+    fn rows(x: &Tensor) -> Result<Map> {
+        x.squeeze(0)?.to_vec3()
+    }
+
+    /// Attention among the pixels at `places`, which replaces them.
+    fn attend(relation: &Relation, map: &mut Map, places: &[(usize, usize)]) -> Result<()> {
+        let pick = |plane: &Vec<Vec<f32>>| places.iter().map(|&(y, x)| plane[y][x]).collect();
+        let pixels: Vec<Vec<f32>> = map.iter().map(pick).collect();
+        let pixels = Tensor::new(pixels, &Device::Cpu)?
+            .unsqueeze(0)?
+            .unsqueeze(3)?;
+        let attended = rows(&relation.forward(&pixels, &Forward::eval())?)?;
+        for (plane, attended) in map.iter_mut().zip(attended) {
+            for (&(y, x), value) in places.iter().zip(attended) {
+                plane[y][x] = value[0];
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_relation_is_scaled_dot_product_attention() -> Result<()> {
+        let store = store();
+        let relation = Relation::new(&store.root(), 3, 2)?;
+        store.fill_from_names()?;
+        let (x, eval) = (image(3, 1, 4)?, Forward::eval());
+        let plain = |x: Tensor| -> Result<Vec<Vec<f32>>> { x.squeeze(0)?.squeeze(1)?.to_vec2() };
+        let query = plain(relation.query.forward(&x, &eval)?)?;
+        let key = plain(relation.key.forward(&x, &eval)?)?;
+        let value = plain(relation.value.forward(&x)?)?;
+        let mut context = vec![vec![0f32; 4]; 3];
+        for i in 0..4 {
+            let dot = |j: usize| query[0][i] * key[0][j] + query[1][i] * key[1][j];
+            let weight: Vec<f32> = (0..4).map(|j| (dot(j) / 2f32.sqrt()).exp()).collect();
+            let total: f32 = weight.iter().sum();
+            for (c, context) in context.iter_mut().enumerate() {
+                context[i] = (0..4).map(|j| weight[j] / total * value[c][j]).sum();
+            }
+        }
+        let context = Tensor::new(context, &Device::Cpu)?.reshape((1, 3, 1, 4))?;
+        let expected = relation.output.forward(&context, &eval)?;
+        let worst = (relation.forward(&x, &eval)? - expected)?
+            .abs()?
+            .max_all()?;
+        assert!(worst.to_scalar::<f32>()? < 1e-6);
+        Ok(())
+    }
+
+    #[test]
+    fn equal_positions_attend_first_and_cells_then() -> Result<()> {
+        let store = store();
+        let config = IsaConfig {
+            channels: 4,
+            cell: (2, 3),
+        };
+        let isa = Isa::new(&config, &store.root(), 2, 3)?;
+        store.fill_from_names()?;
+        // 5 x 7 becomes 6 x 9: nothing before the rows, one column before the others.
+        let x = image(2, 5, 7)?;
+        let input = rows(&isa.input.forward(&x, &Forward::eval())?)?;
+        let mut map = vec![vec![vec![0f32; 9]; 6]; 3];
+        for (plane, input) in map.iter_mut().zip(&input) {
+            for (line, input) in plane.iter_mut().zip(input) {
+                line[1..8].copy_from_slice(input);
+            }
+        }
+        for (dy, dx) in (0..2).flat_map(|y| (0..3).map(move |x| (y, x))) {
+            let places = (0..3).flat_map(|y| (0..3).map(move |x| (2 * y + dy, 3 * x + dx)));
+            attend(&isa.global, &mut map, &places.collect::<Vec<_>>())?;
+        }
+        for (cy, cx) in (0..3).flat_map(|y| (0..3).map(move |x| (y, x))) {
+            let places = (0..2).flat_map(|y| (0..3).map(move |x| (2 * cy + y, 3 * cx + x)));
+            attend(&isa.local, &mut map, &places.collect::<Vec<_>>())?;
+        }
+        let ours = rows(&isa.forward(&x, &Forward::eval())?)?;
+        for (ours, expected) in ours.iter().zip(&map) {
+            for (ours, expected) in ours.iter().zip(&expected[..5]) {
+                for (a, b) in ours.iter().zip(&expected[1..8]) {
+                    assert!((a - b).abs() < 1e-6, "{a} {b}");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -76,6 +76,7 @@ impl Embedding {
 }
 
 /// A built [`LayerConfig`].
+#[allow(clippy::large_enum_variant)] // one a network: its size is nothing beside its tensors
 pub(super) enum Layer {
     Identity,
     Mlp(Embedding),

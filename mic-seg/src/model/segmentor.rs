@@ -70,6 +70,7 @@ pub struct Output {
     pub detail: Option<Detail>,
 }
 
+#[allow(clippy::large_enum_variant)] // one a network: its size is nothing beside its tensors
 enum Decoder {
     Plain(Head),
     Hrda(Box<Hrda>),

@@ -14,6 +14,7 @@ use crate::model::{Backbone, Segmentor, SegmentorConfig};
 use crate::{Error, Result};
 
 /// A training method: the networks that it trains, and its step.
+#[allow(clippy::large_enum_variant)] // one a run
 pub enum Training {
     /// The source alone, or self-training.
     SelfTraining(SelfTraining),
