@@ -58,6 +58,7 @@ fn options(config: &Value, method: &str, own: &Value) -> Options {
             },
             channels: count(config, "ndf"),
             lr: number(config, "lr_D", 0.0),
+            min_lr: number(config, "lr_D_min", 0.0),
             power: number(config, "lr_D_power", 0.9),
             ..AdversarialOptions::new(count(config, "max_iters") as u64)
         }),

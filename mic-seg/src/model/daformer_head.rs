@@ -112,7 +112,10 @@ impl DaformerHead {
         let embedded = embedded
             .map(|(embed, x)| embed.forward(x, mode))
             .collect::<Result<Vec<_>>>()?;
-        let x = self.fusion.forward(&concatenate(&embedded)?, mode)?;
+        let fused = concatenate(&embedded)?;
+        // Without a graph they are free now: the fusion needs the most memory.
+        drop(embedded);
+        let x = self.fusion.forward(&fused, mode)?;
         self.classifier.forward(&self.dropout.forward(&x, mode)?)
     }
 }

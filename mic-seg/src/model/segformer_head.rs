@@ -79,7 +79,10 @@ impl SegformerHead {
         let embedded = embedded
             .map(|(embed, x)| embed.forward(x))
             .collect::<Result<Vec<_>>>()?;
-        let x = self.fusion.forward(&concatenate(&embedded)?, mode)?;
+        let fused = concatenate(&embedded)?;
+        // Without a graph they are free now: the fusion needs the most memory.
+        drop(embedded);
+        let x = self.fusion.forward(&fused, mode)?;
         self.classifier.forward(&self.dropout.forward(&x, mode)?)
     }
 }

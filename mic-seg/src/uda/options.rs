@@ -52,7 +52,9 @@ pub struct AdversarialOptions {
     pub lr: f64,
     /// Decay rates of Adam's moments.
     pub betas: (f64, f64),
-    /// The rate at step t is `lr * (1 - t / max_iters)^power`.
+    /// Learning rate that it falls to.
+    pub min_lr: f64,
+    /// The rate at step t is `(lr - min_lr) * (1 - t / max_iters)^power + min_lr`.
     pub power: f64,
     /// Steps of the run.
     pub max_iters: u64,
@@ -67,6 +69,7 @@ impl AdversarialOptions {
             channels: 64,
             lr: 1e-4,
             betas: (0.9, 0.99),
+            min_lr: 0.0,
             power: 0.9,
             max_iters,
         }
@@ -75,7 +78,7 @@ impl AdversarialOptions {
     /// The discriminator's learning rate at a step.
     pub fn lr_at(&self, step: u64) -> f64 {
         let done = step as f64 / self.max_iters.max(1) as f64;
-        self.lr * (1.0 - done).max(0.0).powf(self.power)
+        (self.lr - self.min_lr) * (1.0 - done).max(0.0).powf(self.power) + self.min_lr
     }
 }
 
