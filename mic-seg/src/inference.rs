@@ -103,6 +103,15 @@ impl Predictor {
         Ok(ops::resize_bilinear(&logits, size, false)?)
     }
 
+    /// The same network with a constant share of HRDA's detail, 0 (context alone) to 1 (detail
+    /// alone), in place of its attention. Networks without HRDA stay as they are.
+    pub fn with_detail_share(self, share: f64) -> Self {
+        Self {
+            net: self.net.with_detail_share(share),
+            ..self
+        }
+    }
+
     /// The same network for images scaled to fit into `resize` (width, height), or not scaled.
     pub fn with_resize(self, resize: Option<(u32, u32)>) -> Self {
         Self { resize, ..self }

@@ -117,6 +117,7 @@ fn options(config: &Value) -> Options {
             own_teacher,
         }),
         detail: model(config).hrda.map(|hrda| hrda.crop),
+        recompute: false,
     }
 }
 

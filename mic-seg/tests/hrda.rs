@@ -332,6 +332,11 @@ fn fixed_attention_and_the_other_ablations_do_as_they_say() -> Result<()> {
         let net = net_with(&|hrda| hrda.attention = ScaleAttention::Fixed(share))?;
         Ok::<_, candle_core::Error>(net.forward(image, &eval)?.logits)
     };
+    for share in [0.0, 1.0] {
+        let learned = net_with(&|_| {})?.with_detail_share(share);
+        let logits = learned.forward(image, &eval)?.logits;
+        assert_eq!(difference(&logits, &at(share)?)?, 0.0);
+    }
     let middle = ((at(0.0)? + at(1.0)?)? * 0.5)?;
     assert!(difference(&at(0.5)?, &middle)? < 1e-4);
     // Every other option changes the prediction.

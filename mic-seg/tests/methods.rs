@@ -4,10 +4,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
 use mic_seg::config::Config;
 use mic_seg::evaluate::evaluate;
+use mic_seg::model::CropBox;
 use mic_seg::train::{Setup, Trained, run};
+use mic_seg::uda::{Crops, Draws, Options};
 use mic_seg::{Result, weights};
 
 const NETWORK: &str = r#"
@@ -138,6 +141,31 @@ fn the_feature_distance_sees_one_or_both_scales() -> Result<()> {
 }
 
 #[test]
+fn recomputation_changes_nothing_but_memory() -> Result<()> {
+    let resnet = "[model.resnet]\ndepths = [1, 1]\nstem_channels = 8\nwidth = 4\nstrides = [1, 2]\n\
+                  dilations = [1, 1]\n";
+    for backbone in ["custom", "custom_resnet"] {
+        let backbone = format!("model.backbone={backbone}");
+        let weights = |recompute: &str| -> Result<_> {
+            let sets = [backbone.as_str(), recompute];
+            Ok(train(&format!("{resnet}{HRDA}{MASK}"), &sets)?.weights())
+        };
+        let plain = weights("model.recompute=false")?;
+        let again = weights("model.recompute=true")?;
+        for (name, tensor) in &plain {
+            let values = |t: &Tensor| -> candle_core::Result<Vec<f64>> {
+                t.flatten_all()?.to_dtype(DType::F64)?.to_vec1()
+            };
+            let difference = values(tensor)?.into_iter().zip(values(&again[name])?);
+            let worst = difference.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            // A ResNet adds up some gradients in another order.
+            assert!(worst < 1e-6, "{backbone}: {name} differs by {worst}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn windows_of_the_image_size_are_the_image() -> Result<()> {
     let trained = train("", &["method.kind=supervised"])?;
     let image = RgbImage::from_fn(64, 64, |x, y| {
@@ -160,5 +188,45 @@ fn windows_of_the_image_size_are_the_image() -> Result<()> {
         &trained.config().classes,
     )?;
     assert!(metrics.aacc.is_some());
+    Ok(())
+}
+
+#[test]
+fn every_pass_draws_its_own_detail_crop() -> Result<()> {
+    let label = Tensor::zeros((2, 64, 64), DType::U8, &Device::Cpu)?;
+    let crops = |sets: &[&str]| -> Result<Vec<Crops>> {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let config = Config::from_toml_str(&text(&format!("{HRDA}{MASK}")), "test.toml", &sets)?;
+        let options = Options::of(&config);
+        let crops = |step| Ok(Draws::sample(&options, 7, step, &label)?.crops);
+        (0..64).map(crops).collect()
+    };
+    let drawn = crops(&["method.kind=dacs"])?;
+    let all = |pick: fn(&Crops) -> Option<CropBox>| -> Vec<_> {
+        let boxes = drawn.iter().filter_map(pick);
+        boxes.map(|crop| crop.bounds()).collect()
+    };
+    let (source, mixed, masked) = (all(|c| c.source), all(|c| c.mixed), all(|c| c.masked));
+    for boxes in [&source, &mixed, &masked] {
+        assert_eq!(boxes.len(), 64);
+        let different: BTreeSet<_> = boxes.iter().collect();
+        // Four rows and four columns to choose from.
+        assert!(different.len() > 8, "{different:?}");
+    }
+    assert!(source != mixed && mixed != masked && source != masked);
+    assert!(drawn.iter().all(|crops| crops.target.is_none()));
+    let minent = crops(&["method.kind=minent"])?;
+    assert!(
+        minent
+            .iter()
+            .all(|c| c.target.is_some() && c.mixed.is_none())
+    );
+    // The same passes draw the same crops, whatever else a method draws.
+    let again: Vec<_> = minent
+        .iter()
+        .filter_map(|c| c.source)
+        .map(|c| c.bounds())
+        .collect();
+    assert_eq!(again, source);
     Ok(())
 }

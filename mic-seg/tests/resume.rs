@@ -67,6 +67,7 @@ fn options(target: TargetUse) -> Options {
             own_teacher: Some((0.4, pseudo)),
         }),
         detail: None,
+        recompute: false,
     }
 }
 

@@ -102,6 +102,7 @@ fn options(config: &Value, method: &str, own: &Value) -> Options {
         feature_distance: None,
         masked,
         detail: None,
+        recompute: false,
     }
 }
 

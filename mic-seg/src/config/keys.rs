@@ -93,6 +93,7 @@ fn full() -> RawConfig {
             dilations: Some(Vec::new()),
             dropout: model.dropout,
             drop_path: model.drop_path,
+            recompute: model.recompute,
             hrda: Some(RawHrda {
                 attention_channels: Some(0),
                 fixed_attention: Some(0.0),

@@ -25,6 +25,8 @@ pub struct ModelConfig {
     pub dropout: f64,
     /// Largest stochastic-depth rate of the backbone, 0 to below 1.
     pub drop_path: f64,
+    /// Whether the backbone's blocks are computed again in the backward pass.
+    pub recompute: bool,
     /// Detail and context at once.
     pub hrda: Option<HrdaConfig>,
     /// Backbone weights to start from.
@@ -165,6 +167,7 @@ impl ModelConfig {
             head_channels,
             dropout: within("model.dropout", raw.dropout, 0.0..1.0, below_one)?,
             drop_path: within("model.drop_path", raw.drop_path, 0.0..1.0, below_one)?,
+            recompute: raw.recompute,
             hrda: hrda
                 .map(|hrda| self::hrda(hrda, head_channels))
                 .transpose()?,

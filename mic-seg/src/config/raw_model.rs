@@ -31,6 +31,9 @@ pub struct RawModel {
     pub dropout: f64,
     /// Largest stochastic-depth rate of the backbone; a ResNet has none.
     pub drop_path: f64,
+    /// Whether the backbone's blocks are computed again in the backward pass: less memory, more time,
+    /// the same numbers up to rounding.
+    pub recompute: bool,
     /// A safetensors or PyTorch file with backbone weights to start from.
     pub pretrained: Option<String>,
     /// Widths and depths of a `custom` backbone.
@@ -56,6 +59,7 @@ impl Default for RawModel {
             adapter: None,
             dropout: 0.1,
             drop_path: 0.1,
+            recompute: false,
             pretrained: None,
             mit: None,
             resnet: None,

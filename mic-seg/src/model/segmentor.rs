@@ -103,6 +103,15 @@ impl Segmentor {
         }
     }
 
+    /// The same network with a constant share of HRDA's detail in place of its attention: 0 shows
+    /// what the context predicts, 1 what the detail does. Others stay as they are.
+    pub fn with_detail_share(mut self, share: f64) -> Self {
+        if let Decoder::Hrda(hrda) = &mut self.decoder {
+            hrda.fix_attention(share);
+        }
+        self
+    }
+
     /// Features and low-resolution logits of an image batch (B, 3, H, W), as for predictions: HRDA
     /// covers the whole image with detail crops. That has no gradient; train with
     /// [`forward_train`](Self::forward_train).

@@ -171,7 +171,7 @@ impl Adversarial {
         }
         let student = Student {
             net: &self.student,
-            mode: Forward::train(drops),
+            mode: Forward::train(drops).recomputing(self.options.recompute),
         };
 
         // Supervised source loss.

@@ -117,7 +117,7 @@ impl EntropyMinimisation {
         }
         let student = Student {
             net: &self.student,
-            mode: Forward::train(drops),
+            mode: Forward::train(drops).recomputing(self.options.recompute),
         };
 
         // Supervised source loss.

@@ -41,6 +41,7 @@ impl Options {
             feature_distance: feature_distance(config),
             masked: mask.map(|mask| masked(mask, alpha, pseudo, shares_teacher)),
             detail: config.model.hrda.as_ref().map(|hrda| hrda.crop),
+            recompute: config.model.recompute,
         }
     }
 }

@@ -103,6 +103,8 @@ pub struct Options {
     pub masked: Option<MaskedConsistency>,
     /// The network's detail crop, drawn anew for every pass of the student; `None` without HRDA.
     pub detail: Option<DetailCrop>,
+    /// Whether the student's blocks are computed again in the backward pass.
+    pub recompute: bool,
 }
 
 /// Options of masked image consistency.

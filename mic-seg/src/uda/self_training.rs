@@ -157,7 +157,7 @@ impl SelfTraining {
         }
         let student = Student {
             net: &self.student,
-            mode: Forward::train(drops),
+            mode: Forward::train(drops).recomputing(self.options.recompute),
         };
 
         // Supervised source loss, and the distance of its features to ImageNet's.

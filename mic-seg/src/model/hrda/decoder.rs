@@ -32,6 +32,8 @@ pub(crate) struct Hrda {
     config: HrdaConfig,
     head: Head,
     attention: Option<Head>,
+    /// A share of the detail in place of the attention's.
+    share: Option<f64>,
     /// Pixels between neighbouring logits.
     stride: f64,
     classes: usize,
@@ -62,10 +64,19 @@ impl Hrda {
             config: config.clone(),
             head: built,
             attention: attention.transpose()?,
+            share: match config.attention {
+                ScaleAttention::Fixed(share) => Some(share),
+                _ => None,
+            },
             stride,
             classes: head.classes(),
             mixes_images: segmentor.backbone.mixes_images(),
         })
+    }
+
+    /// Takes this share of the detail everywhere from now on.
+    pub(crate) fn fix_attention(&mut self, share: f64) {
+        self.share = Some(share);
     }
 
     pub(crate) fn config(&self) -> &HrdaConfig {
@@ -145,11 +156,10 @@ impl Hrda {
 
     /// The share of the detail at the context's positions, 0 to 1.
     fn attention(&self, features: &[Tensor], context: &Tensor, mode: &Forward) -> Result<Tensor> {
-        if let Some(head) = &self.attention {
-            return ops::sigmoid(&head.forward(features, mode)?);
-        }
-        let ScaleAttention::Fixed(share) = self.config.attention else {
-            candle_core::bail!("the scale attention has no head")
+        let share = match (&self.attention, self.share) {
+            (Some(head), None) => return ops::sigmoid(&head.forward(features, mode)?),
+            (None, None) => candle_core::bail!("the scale attention has no head"),
+            (_, Some(share)) => share,
         };
         let (b, _, h, w) = context.dims4()?;
         Tensor::full(share, (b, 1, h, w), context.device())?.to_dtype(context.dtype())
