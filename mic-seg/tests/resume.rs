@@ -15,8 +15,8 @@ use mic_nn::optim::{AdamW, AdamWConfig, GroupRules, Optimizer};
 use mic_nn::params::Store;
 use mic_seg::Result;
 use mic_seg::config::{Images, MaskMode};
-use mic_seg::model::{DaformerHeadConfig, SegmentorConfig};
-use mic_seg::uda::{Draws, MaskedConsistency, Options, SelfTraining};
+use mic_seg::model::{DaformerHeadConfig, SegmentorConfig, separable_aspp};
+use mic_seg::uda::{AdversarialOptions, Draws, MaskedConsistency, Options, TargetUse, Training};
 
 const SEED: u64 = 5;
 
@@ -31,20 +31,19 @@ fn model() -> SegmentorConfig {
         stem: Stem::Conv,
     };
     let head = DaformerHeadConfig {
-        in_channels: backbone.embed_dims.clone(),
         embed: 8,
         channels: 8,
-        dilations: vec![1, 2],
+        fusion: separable_aspp(&[1, 2]),
         dropout: 0.3,
-        classes: 4,
+        ..DaformerHeadConfig::new(&backbone.embed_dims, 4)
     };
-    SegmentorConfig { backbone, head }
+    SegmentorConfig::new(backbone, head)
 }
 
-fn options() -> Options {
+fn options(target: TargetUse) -> Options {
     let pseudo = PseudoLabelConfig::new(Confidence::ShareAbove(0.3));
     Options {
-        mixing: true,
+        target,
         augment_source: true,
         strong: StrongConfig {
             jitter: ColorJitterConfig::with_strength(0.2),
@@ -67,21 +66,23 @@ fn options() -> Options {
             lambda: 1.0,
             own_teacher: Some((0.4, pseudo)),
         }),
+        detail: None,
+        recompute: false,
     }
 }
 
 struct Run {
-    method: SelfTraining,
+    method: Training,
     optimizer: AdamW,
 }
 
 impl Run {
     fn new(options: Options, seed: u64) -> Result<Self> {
-        let rng = stream(seed, "initial weights", 0);
-        let store = Store::trainable(rng, DType::F32, &Device::Cpu);
-        let method = SelfTraining::new(&model(), store, options, None)?;
+        let fresh =
+            |network: &str| Store::trainable(stream(seed, network, 0), DType::F32, &Device::Cpu);
+        let method = Training::new(&model(), options, None, fresh)?;
         let rules = GroupRules::uniform(1e-2, 0.01);
-        let optimizer = AdamW::new(&method.store().vars(), &rules, AdamWConfig::default());
+        let optimizer = AdamW::new(&method.parameters(), &rules, AdamWConfig::default());
         Ok(Self { method, optimizer })
     }
 
@@ -91,7 +92,7 @@ impl Run {
         let drops = RandomDrops::new(stream(SEED, "dropout", step));
         self.method.step(step, &batch, &draws, &drops, None)?;
         self.optimizer.step(self.method.grads(), &|base| base)?;
-        Ok(())
+        self.method.after_update(step)
     }
 }
 
@@ -129,14 +130,13 @@ fn bits(state: &[(String, Tensor)]) -> Vec<(String, Vec<u64>)> {
     state.iter().map(of).collect()
 }
 
-#[test]
-fn a_continued_method_is_the_one_that_never_stopped() -> Result<()> {
-    let mut whole = Run::new(options(), 1)?;
+fn check(target: TargetUse, prefixes: &[&str]) -> Result<()> {
+    let mut whole = Run::new(options(target.clone()), 1)?;
     let mut saved = None;
     for step in 0..4 {
         if step == 2 {
             let copy = |(name, tensor): (String, Tensor)| Ok((name, tensor.copy()?));
-            let state = whole.method.state().into_iter().map(copy);
+            let state = whole.method.state()?.into_iter().map(copy);
             let state = state.collect::<candle_core::Result<HashMap<_, _>>>()?;
             let optimizer = whole.optimizer.state()?.into_iter().map(copy);
             let optimizer = optimizer.collect::<candle_core::Result<HashMap<_, _>>>()?;
@@ -145,29 +145,56 @@ fn a_continued_method_is_the_one_that_never_stopped() -> Result<()> {
         whole.step(step)?;
     }
     let (state, optimizer) = saved.unwrap();
-    for prefix in ["model.", "ema_model.", "mic_teacher."] {
-        let count = |what: &str| {
-            let named = state.keys().filter(|n| n.starts_with(prefix));
-            named.filter(|n| n.contains(what)).count()
-        };
-        assert!(count("weight") > 0 && count("running_var") > 0, "{prefix}");
+    for prefix in ["model.", "mic_teacher."].iter().chain(prefixes) {
+        assert!(state.keys().any(|n| n.starts_with(prefix)), "{prefix}");
+        let buffers = state.keys().filter(|n| n.ends_with("running_var"));
+        let buffers = buffers.filter(|n| n.starts_with(prefix)).count();
+        assert_eq!(buffers > 0, !prefix.ends_with("_D."), "{prefix}");
     }
     // Other initial weights, so that whatever is not restored shows.
-    let mut continued = Run::new(options(), 2)?;
+    let mut continued = Run::new(options(target), 2)?;
     continued.method.restore(&state)?;
     continued.optimizer.load_state(&optimizer)?;
     for step in 2..4 {
         continued.step(step)?;
     }
-    assert_eq!(bits(&continued.method.state()), bits(&whole.method.state()));
+    let states = [&continued, &whole].map(|run| bits(&run.method.state().unwrap()));
+    assert_eq!(states[0], states[1]);
     Ok(())
 }
 
 #[test]
+fn continued_self_training_is_the_one_that_never_stopped() -> Result<()> {
+    check(TargetUse::Mixing, &["ema_model."])
+}
+
+#[test]
+fn continued_adversarial_training_is_the_one_that_never_stopped() -> Result<()> {
+    let options = AdversarialOptions {
+        channels: 4,
+        lr: 1e-3,
+        ..AdversarialOptions::new(4)
+    };
+    check(
+        TargetUse::Adversarial(options),
+        &["model_D.", "optimizer_D."],
+    )
+}
+
+#[test]
+fn continued_entropy_minimisation_is_the_one_that_never_stopped() -> Result<()> {
+    check(TargetUse::Entropy { lambda: 0.1 }, &[])
+}
+
+#[test]
 fn states_of_other_methods_are_refused_and_change_nothing() -> Result<()> {
-    let mut run = Run::new(options(), 1)?;
-    let before = bits(&run.method.state());
-    let whole: HashMap<_, _> = Run::new(options(), 2)?.method.state().into_iter().collect();
+    let mut run = Run::new(options(TargetUse::Mixing), 1)?;
+    let before = bits(&run.method.state()?);
+    let whole: HashMap<_, _> = Run::new(options(TargetUse::Mixing), 2)?
+        .method
+        .state()?
+        .into_iter()
+        .collect();
 
     let mut lacking = whole.clone();
     lacking.remove("ema_model.decode_head.conv_seg.weight");
@@ -190,7 +217,7 @@ fn states_of_other_methods_are_refused_and_change_nothing() -> Result<()> {
         let message = run.method.restore(&state).unwrap_err().to_string();
         assert!(message.contains(word), "{message}");
     }
-    assert_eq!(bits(&run.method.state()), before);
+    assert_eq!(bits(&run.method.state()?), before);
 
     let mut foreign = whole;
     foreign.insert("optimizer.step".into(), Tensor::new(0i64, &Device::Cpu)?);
