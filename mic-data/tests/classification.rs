@@ -411,6 +411,27 @@ fn domains_run_through_their_images_independently() {
 }
 
 #[test]
+fn domains_must_have_the_same_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    pair(root);
+    let folders = |name: &str| format!("kind = \"folders\"\nroot = {:?}\n", root.join(name));
+    let open = |target: &str| {
+        let text = format!("[[source]]\n{}[[target]]\n{target}", folders("source"));
+        let config: DomainsConfig = toml::from_str(&text).unwrap();
+        config.open()
+    };
+    let (source, target) = open(&folders("target")).unwrap();
+    assert_eq!((source.len(), target.unwrap().len()), (7, 5));
+    let images = format!("kind = \"images\"\nroot = {root:?}\nsuffix = \".png\"");
+    assert_eq!(open(&images).unwrap().1.unwrap().len(), 12);
+    fs::rename(root.join("target/1"), root.join("target/one")).unwrap();
+    let error = open(&folders("target")).err().unwrap().to_string();
+    assert!(error.contains("only the source has [\"1\"]"), "{error}");
+    assert!(error.contains("only the target has [\"one\"]"), "{error}");
+}
+
+#[test]
 fn evaluation_takes_every_image_once_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let (source, _) = pair(folder.path());

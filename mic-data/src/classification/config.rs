@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::class_folders::ClassFolders;
+use super::class_folders::{ClassFolders, same_classes};
 use super::concat::{Concat, ConcatImages};
 use super::idx::IdxSet;
 use super::image_list::ImageList;
@@ -134,12 +134,54 @@ impl SourceConfig {
 /// Those of [`SourceConfig::open`] and [`ImageFolder::open`].
 pub fn open_images(config: &SourceConfig) -> Result<Arc<dyn UnlabelledSet>> {
     Ok(match config {
-        SourceConfig::Images { root, suffix } => {
-            let folder: Box<dyn UnlabelledSet> = Box::new(ImageFolder::open(root, suffix)?);
-            Arc::new(ConcatImages::new(vec![folder]))
-        }
+        SourceConfig::Images { root, suffix } => Arc::new(ImageFolder::open(root, suffix)?),
         labelled => Arc::new(WithoutClasses(labelled.open()?)),
     })
+}
+
+/// The domains of a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainsConfig {
+    /// Sets with classes, joined in this order.
+    pub source: Vec<SourceConfig>,
+    /// Sets whose images alone are used, joined in this order; none trains on the source alone.
+    #[serde(default)]
+    pub target: Vec<SourceConfig>,
+}
+
+/// Source and target of a training run.
+pub type Domains = (Arc<dyn ClassifiedSet>, Option<Arc<dyn UnlabelledSet>>);
+
+impl DomainsConfig {
+    /// Opens the sets. Of a target with classes only their names are looked at, and only here.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sets; [`Error::Invalid`] with the names of the classes that one set has and
+    /// another lacks, and for no source.
+    pub fn open(&self) -> Result<Domains> {
+        let source = self
+            .source
+            .iter()
+            .map(|config| -> Result<Box<dyn ClassifiedSet>> { Ok(Box::new(config.open()?)) });
+        let source = Concat::new(source.collect::<Result<_>>()?)?;
+        let mut target: Vec<Box<dyn UnlabelledSet>> = Vec::new();
+        for config in &self.target {
+            target.push(match config {
+                SourceConfig::Images { .. } => Box::new(open_images(config)?),
+                labelled => {
+                    let set = labelled.open()?;
+                    let names = (source.class_names(), set.class_names());
+                    same_classes(("the source", names.0), ("the target", names.1))?;
+                    Box::new(WithoutClasses(set))
+                }
+            });
+        }
+        let target = (!target.is_empty())
+            .then(|| -> Arc<dyn UnlabelledSet> { Arc::new(ConcatImages::new(target)) });
+        Ok((Arc::new(source), target))
+    }
 }
 
 fn check_names(classes: &[String]) -> Result<()> {

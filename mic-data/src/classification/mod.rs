@@ -1,7 +1,8 @@
 //! Images with one class each: data sets, and the batches of a training or evaluation run.
 //!
 //! - [`ImageList`], [`ClassFolders`] and [`IdxSet`] read the usual layouts, [`Published`] names the
-//!   paper's data sets; [`Concat`] joins domains. [`SourceConfig`] is any of these in TOML.
+//!   paper's data sets; [`Concat`] joins domains. [`SourceConfig`] is any of these in TOML, and
+//!   [`DomainsConfig`] a source with its target.
 //! - [`ClassificationPipeline`] makes the batch of a training step, [`EvaluationSet`] those of an
 //!   evaluation.
 //! - [`check_classification`] reads a whole set and lists what is wrong with it.
@@ -25,7 +26,7 @@ pub use check::check_classification;
 pub use class_folders::{ClassFolders, same_classes};
 pub use concat::{Concat, ConcatImages};
 pub(crate) use concat::{ends, locate};
-pub use config::{SourceConfig, open_images};
+pub use config::{Domains, DomainsConfig, SourceConfig, open_images};
 pub use evaluation::{EvaluationBatch, EvaluationSet};
 pub use idx::{IdxArray, IdxSet, read_idx};
 pub use image_list::ImageList;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{CATALOGUE, catalogue};
 use super::coco::CocoSet;
 use super::sample::{DetectionImages, DetectionSet, FolderImages, WithoutObjects};
-use super::select::Selected;
+use super::select::{DetectionConcat, ImagesConcat, Selected};
 use super::voc::{VocConfig, VocSet};
 use super::voc_xml::Difficult;
 use crate::{Error, Result};
@@ -137,4 +137,56 @@ pub fn open_detection_images(
             Arc::new(WithoutObjects(set))
         }
     })
+}
+
+/// The domains of a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectionDomainsConfig {
+    /// Sets with objects, joined in this order.
+    pub source: Vec<DetectionConfig>,
+    /// Sets whose images alone are used, joined in this order; none trains on the source alone.
+    #[serde(default)]
+    pub target: Vec<DetectionConfig>,
+    /// Train on those source images alone that have an object worth training on.
+    #[serde(default = "yes")]
+    pub source_usable_only: bool,
+    /// Choose the target's training images in the same way, as the reference does: by annotations
+    /// that a true target does not have. Of Foggy Cityscapes it leaves out 10 images of 2975.
+    #[serde(default)]
+    pub target_usable_only: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Source and target of a training run.
+pub type DetectionDomains = (Arc<dyn DetectionSet>, Option<Arc<dyn DetectionImages>>);
+
+impl DetectionDomainsConfig {
+    /// Opens the sets.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sets and of [`Selected::usable`]; [`Error::Invalid`] with the names of the
+    /// classes that one source has and another lacks, and for no source.
+    pub fn open(&self, threads: usize) -> Result<DetectionDomains> {
+        let source = self
+            .source
+            .iter()
+            .map(|config| -> Result<Box<dyn DetectionSet>> { Ok(Box::new(config.open(threads)?)) });
+        let source = DetectionConcat::new(source.collect::<Result<_>>()?)?;
+        let source: Arc<dyn DetectionSet> = match self.source_usable_only {
+            true => Arc::new(Selected::usable(source)?),
+            false => Arc::new(source),
+        };
+        let target = self.target.iter();
+        let target = target
+            .map(|config| open_detection_images(config, self.target_usable_only, threads))
+            .collect::<Result<Vec<_>>>()?;
+        let target = (!target.is_empty())
+            .then(|| -> Arc<dyn DetectionImages> { Arc::new(ImagesConcat::new(target)) });
+        Ok((source, target))
+    }
 }

@@ -2,7 +2,8 @@
 //! run.
 //!
 //! - [`CocoSet`] and [`VocSet`] read the usual layouts, [`catalogue`] holds the paths of the
-//!   reference's data sets; [`DetectionConfig`] is any of these in TOML.
+//!   reference's data sets; [`DetectionConfig`] is any of these in TOML, and
+//!   [`DetectionDomainsConfig`] a source with its target.
 //! - [`convert_cityscapes`] makes COCO files of Cityscapes and Foggy Cityscapes.
 //! - [`DetectionPipeline`] makes the batch of a training step.
 //! - [`check_detection`] reads a whole set and lists what is wrong with it.
@@ -32,9 +33,11 @@ pub use check::check_detection;
 pub use cityscapes::{CITYSCAPES_CATEGORIES, Conversion, convert_cityscapes};
 pub use coco::CocoSet;
 pub use coco_write::{CocoAnnotation, CocoCategory, CocoDocument, CocoImage};
-pub use config::{DetectionConfig, open_detection_images};
+pub use config::{
+    DetectionConfig, DetectionDomains, DetectionDomainsConfig, open_detection_images,
+};
 pub use pipeline::{DetectionPipeline, DetectionPipelineConfig, DetectionTransform};
 pub use sample::{Annotated, DetectionImages, DetectionSet, FolderImages, WithoutObjects};
-pub use select::{DetectionConcat, Selected, usable_images};
+pub use select::{DetectionConcat, ImagesConcat, Selected, usable_images};
 pub use voc::{VocConfig, VocSet};
 pub use voc_xml::{Difficult, VocObject, VocRecord, parse_voc};

@@ -14,6 +14,9 @@ use crate::samplers::{BatchSampler, Draw, Incomplete, SamplerConfig, aspect_grou
 use crate::transform::{DetectionResize, Flip, PilFilter, ValueTables, pil_resize};
 use crate::{Error, Result};
 
+/// Pixels beyond which an image is not resized.
+const MAX_PIXELS: u64 = 1 << 28;
+
 /// From a decoded image to what a detector sees.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,9 +76,21 @@ impl DetectionTransform {
     }
 
     /// The image resized by Pillow's bilinear filter, not mirrored: [`ValueTables::write`] mirrors.
-    pub fn apply_image(&self, image: &RgbImage, short: u32) -> RgbImage {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if a very long image would become one of more than 2^28 pixels.
+    pub fn apply_image(&self, image: &RgbImage, short: u32) -> Result<RgbImage> {
         let (width, height) = self.resize.size(short, image.dimensions());
-        pil_resize(image, width, height, PilFilter::Bilinear)
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(Error::Invalid(format!(
+                "an image of {} x {} would be resized to {width} x {height}, which is too large; \
+                 leave it out or set resize.max_size",
+                image.width(),
+                image.height()
+            )));
+        }
+        Ok(pil_resize(image, width, height, PilFilter::Bilinear))
     }
 
     /// Moves the boxes with the image.
@@ -91,13 +106,13 @@ impl DetectionTransform {
     ///
     /// # Errors
     ///
-    /// [`Error::Tensor`] if the tensor cannot be made.
+    /// Those of [`DetectionTransform::apply_image`].
     pub fn evaluation(&self, images: &[RgbImage], names: Vec<String>) -> Result<ImageBatch> {
         let short = self.resize.min_sizes.first().copied().unwrap_or(1);
         let images = images
             .iter()
-            .map(|image| (self.apply_image(image, short), false));
-        let images: Vec<_> = images.collect();
+            .map(|image| Ok((self.apply_image(image, short)?, false)));
+        let images: Vec<_> = images.collect::<Result<_>>()?;
         Ok(ImageBatch {
             image: pad_images(&images, &self.tables(), self.divisor)?,
             sizes: images.iter().map(|(image, _)| image.dimensions()).collect(),
@@ -227,7 +242,7 @@ impl DetectionPipeline {
             let (short, flip) = self.sample("source image", draw);
             let mut of_image = sample.objects.for_training();
             transform.apply_objects(&mut of_image, short, flip);
-            images.push((transform.apply_image(&sample.image, short), flip.0));
+            images.push((self.resized(&sample.name, &sample.image, short)?, flip.0));
             objects.push(of_image);
             names.push(sample.name);
         }
@@ -245,10 +260,7 @@ impl DetectionPipeline {
         for draw in draws {
             let sample = set.get(draw.index)?;
             let (short, flip) = self.sample("target image", draw);
-            images.push((
-                self.config.transform.apply_image(&sample.image, short),
-                flip.0,
-            ));
+            images.push((self.resized(&sample.name, &sample.image, short)?, flip.0));
             names.push(sample.name);
         }
         let (image, sizes) = self.tensor(&images)?;
@@ -257,6 +269,11 @@ impl DetectionPipeline {
             sizes,
             names,
         })
+    }
+
+    fn resized(&self, name: &str, image: &RgbImage, short: u32) -> Result<RgbImage> {
+        let resized = self.config.transform.apply_image(image, short);
+        resized.map_err(|error| Error::Invalid(format!("{name:?}: {error}")))
     }
 
     fn sample(&self, purpose: &str, draw: Draw) -> (u32, Flip) {

@@ -1,12 +1,14 @@
 //! Parts of sets, and several sets as one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use image::RgbImage;
 
 use super::boxes::Objects;
-use super::sample::DetectionSet;
-use crate::classification::same_classes;
+use super::sample::{DetectionImages, DetectionSet};
+use crate::classification::{ends, locate, same_classes};
+use crate::sample::{Unlabelled, UnlabelledSet};
 use crate::{Error, Result};
 
 /// The images whose objects are worth training on (see [`Objects::is_usable`]).
@@ -111,12 +113,12 @@ impl DetectionConcat {
             let name = format!("set {}", number + 1);
             same_classes(("set 1", first.class_names()), (&name, set.class_names()))?;
         }
-        let ends = crate::classification::ends(sets.iter().map(|set| set.len()));
+        let ends = ends(sets.iter().map(|set| set.len()));
         Ok(Self { sets, ends })
     }
 
     fn find(&self, index: usize) -> (&dyn DetectionSet, usize) {
-        let (set, index) = crate::classification::locate(&self.ends, index);
+        let (set, index) = locate(&self.ends, index);
         (self.sets[set].as_ref(), index)
     }
 }
@@ -153,5 +155,37 @@ impl DetectionSet for DetectionConcat {
     fn pixels(&self, index: usize) -> Result<RgbImage> {
         let (set, index) = self.find(index);
         set.pixels(index)
+    }
+}
+
+/// Several targets, one after the other.
+pub struct ImagesConcat {
+    sets: Vec<Arc<dyn DetectionImages>>,
+    ends: Vec<usize>,
+}
+
+impl ImagesConcat {
+    /// Joins sets.
+    pub fn new(sets: Vec<Arc<dyn DetectionImages>>) -> Self {
+        let ends = ends(sets.iter().map(|set| set.len()));
+        Self { sets, ends }
+    }
+}
+
+impl UnlabelledSet for ImagesConcat {
+    fn len(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn get(&self, index: usize) -> Result<Unlabelled> {
+        let (set, index) = locate(&self.ends, index);
+        self.sets[set].get(index)
+    }
+}
+
+impl DetectionImages for ImagesConcat {
+    fn size(&self, index: usize) -> Result<(u32, u32)> {
+        let (set, index) = locate(&self.ends, index);
+        self.sets[set].size(index)
     }
 }

@@ -60,7 +60,8 @@ impl DetectionResize {
         if least == short {
             return (width, height);
         }
-        let long = (u64::from(short) * u64::from(most) / u64::from(least)) as u32;
+        let long = u64::from(short) * u64::from(most) / u64::from(least);
+        let long = u32::try_from(long).unwrap_or(u32::MAX);
         if width < height {
             (short, long)
         } else {
