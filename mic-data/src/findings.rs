@@ -1,6 +1,11 @@
 //! What a check of a data set found.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+
+use image::RgbImage;
+
+use crate::Result;
 
 /// How bad a [`Finding`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,4 +73,37 @@ impl Findings {
             self.add(Severity::Warning, None, message);
         }
     }
+}
+
+/// Images of each set that are compared.
+const COMPARED: usize = 64;
+
+/// Looks at images spread evenly over two sets and warns if some are in both: from a target that is
+/// the source itself there is nothing to learn. Unreadable images are passed over.
+pub(crate) fn compare_domains(
+    source: (usize, &dyn Fn(usize) -> Result<RgbImage>),
+    target: (usize, &dyn Fn(usize) -> Result<RgbImage>),
+) -> Findings {
+    let mut findings = Findings::default();
+    let sample = |(len, image): (usize, &dyn Fn(usize) -> Result<RgbImage>)| {
+        let count = len.min(COMPARED);
+        let places = (0..count).map(|place| place * len / count);
+        let images = places.filter_map(|place| image(place).ok());
+        images
+            .map(|image| (image.dimensions(), image.into_raw()))
+            .collect::<HashSet<_>>()
+    };
+    let (source, target) = (sample(source), sample(target));
+    let shared = source.intersection(&target).count();
+    findings.samples = source.len() + target.len();
+    if shared > 0 {
+        let message = format!(
+            "{shared} of {} source images are also among {} of the target; check that the two \
+             domains are different",
+            source.len(),
+            target.len()
+        );
+        findings.add(Severity::Warning, None, message);
+    }
+    findings
 }

@@ -21,6 +21,7 @@ pub mod detection;
 pub mod error;
 pub mod files;
 pub mod findings;
+mod joined;
 pub mod label_map;
 pub mod loader;
 pub mod overlay;

@@ -151,6 +151,26 @@ fn idx_files_and_lists() {
 }
 
 #[test]
+fn large_lists_take_little_memory() {
+    let _alone = ALONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.txt");
+    let line = |index: usize| format!("train/motorcycle/src_{index:08}.jpg {}\n", index % 12);
+    let text: String = (0..100_000).map(line).collect();
+    fs::write(&path, &text).unwrap();
+    let before = NOW.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    let list = ImageList::read(&path, folder.path(), classes(12)).unwrap();
+    // The file, its paths (whose buffer doubles) and 16 bytes an image (likewise).
+    let used = MOST.load(Ordering::Relaxed) - before;
+    assert!(used < 4 * text.len() + 6 * 16 * list.len(), "{used} bytes");
+    assert_eq!(
+        list.path(99_999),
+        folder.path().join("train/motorcycle/src_00099999.jpg")
+    );
+}
+
+#[test]
 fn annotation_files() {
     let _alone = ALONE.lock();
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use image::RgbImage;
 
 use super::class_folders::same_classes;
 use super::sample::ClassifiedSet;
+use crate::joined::{ends, locate};
 use crate::sample::{Unlabelled, UnlabelledSet};
 use crate::{Error, Result};
 
@@ -88,20 +89,4 @@ impl UnlabelledSet for ConcatImages {
         let (set, index) = locate(&self.ends, index);
         self.sets[set].get(index)
     }
-}
-
-/// Numbers of samples up to the end of each set.
-pub(crate) fn ends(lens: impl Iterator<Item = usize>) -> Vec<usize> {
-    lens.scan(0, |end, len| {
-        *end += len;
-        Some(*end)
-    })
-    .collect()
-}
-
-/// The set that holds sample `index`, and the sample's index there.
-pub(crate) fn locate(ends: &[usize], index: usize) -> (usize, usize) {
-    let set = ends.partition_point(|end| *end <= index);
-    let start = set.checked_sub(1).map_or(0, |before| ends[before]);
-    (set, index - start)
 }

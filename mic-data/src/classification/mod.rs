@@ -22,10 +22,9 @@ mod sample;
 mod transform;
 
 pub use batch::{ClassificationBatch, ClassificationSource, ClassificationTarget};
-pub use check::check_classification;
+pub use check::{check_class_domains, check_classification};
 pub use class_folders::{ClassFolders, same_classes};
 pub use concat::{Concat, ConcatImages};
-pub(crate) use concat::{ends, locate};
 pub use config::{Domains, DomainsConfig, SourceConfig, open_images};
 pub use evaluation::{EvaluationBatch, EvaluationSet};
 pub use idx::{IdxArray, IdxSet, read_idx};

@@ -103,7 +103,7 @@ impl Published {
                 list.display()
             )));
         }
-        self.from_folders(root, folder)
+        self.list_folders(root, folder)
     }
 
     fn find(self, domain: &str) -> Result<Domain> {
@@ -134,7 +134,7 @@ impl Published {
         root.join("image_list").join(name)
     }
 
-    fn from_folders(self, root: &Path, folder: &str) -> Result<ImageList> {
+    fn list_folders(self, root: &Path, folder: &str) -> Result<ImageList> {
         // The archive of Office-Home writes this name with a blank.
         let blank = folder.replace('_', " ");
         let folder = match root.join(folder).is_dir() || !root.join(&blank).is_dir() {

@@ -1,9 +1,9 @@
 //! Reading a whole set to find what is wrong with it.
 
 use super::boxes::Objects;
-use super::sample::DetectionSet;
+use super::sample::{DetectionImages, DetectionSet};
 use crate::Result;
-use crate::findings::{Findings, Severity};
+use crate::findings::{Findings, Severity, compare_domains};
 use crate::parallel::map_indices;
 
 /// Reads every image and all objects with `threads` threads. Unreadable images, images of another
@@ -75,4 +75,15 @@ fn suspicious(objects: &Objects) -> Vec<String> {
             })
         })
         .collect()
+}
+
+/// Warns if source and target share images, judged by some of each.
+pub fn check_detection_domains(
+    source: &dyn DetectionSet,
+    target: &dyn DetectionImages,
+) -> Findings {
+    compare_domains(
+        (source.len(), &|index| source.pixels(index)),
+        (target.len(), &|index| Ok(target.get(index)?.image)),
+    )
 }

@@ -29,7 +29,7 @@ mod voc_xml;
 pub use batch::{BoxedBatch, DetectionBatch, ImageBatch, join_padded, pad_images, padded_size};
 pub use boxes::{Boxes, Objects};
 pub use catalogue::{CATALOGUE, CatalogueEntry, catalogue};
-pub use check::check_detection;
+pub use check::{check_detection, check_detection_domains};
 pub use cityscapes::{CITYSCAPES_CATEGORIES, Conversion, convert_cityscapes};
 pub use coco::CocoSet;
 pub use coco_write::{CocoAnnotation, CocoCategory, CocoDocument, CocoImage};

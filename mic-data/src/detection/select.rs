@@ -7,7 +7,8 @@ use image::RgbImage;
 
 use super::boxes::Objects;
 use super::sample::{DetectionImages, DetectionSet};
-use crate::classification::{ends, locate, same_classes};
+use crate::classification::same_classes;
+use crate::joined::{ends, locate};
 use crate::sample::{Unlabelled, UnlabelledSet};
 use crate::{Error, Result};
 

@@ -83,7 +83,7 @@ pub(super) fn stretch_horizontally(from: Lines, columns: &Taps, out: Out) {
     for pair in out.data.chunks_mut(out.line * 2) {
         let count = pair.len() / out.line;
         for (k, line) in lines.iter_mut().take(count).enumerate() {
-            line[..used].copy_from_slice(&from.from_line(y + k)[..used]);
+            line[..used].copy_from_slice(&from.rest_from(y + k)[..used]);
         }
         let [a, b] = &mut results;
         stretch_two(&lines, &groups, a, b);
@@ -154,7 +154,7 @@ pub(super) fn stretch_vertically(from: Lines, rows: &Taps, out: Out) {
         for (index, value) in rest.iter_mut().enumerate() {
             let mut sum = HALF;
             for (k, weight) in weights.iter().enumerate() {
-                sum += i32::from(from.from_line(first + k)[whole + index]) * weight;
+                sum += i32::from(from.rest_from(first + k)[whole + index]) * weight;
             }
             *value = clamp(sum);
         }
@@ -169,9 +169,9 @@ fn mix(from: Lines, first: usize, weights: &[i32], at: usize) -> [u8; 16] {
     let (mut high, mut low) = ([zero; 2], [zero; 2]);
     for (pair, weights) in weights.chunks(2).enumerate() {
         let line = first + pair * 2;
-        let upper = load(&from.from_line(line)[at..]);
+        let upper = load(&from.rest_from(line)[at..]);
         let (lower, second) = match weights.get(1) {
-            Some(weight) => (load(&from.from_line(line + 1)[at..]), *weight),
+            Some(weight) => (load(&from.rest_from(line + 1)[at..]), *weight),
             None => (upper, 0),
         };
         let (first_high, first_low) = split(weights[0]);

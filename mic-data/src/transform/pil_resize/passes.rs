@@ -34,7 +34,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Line `y` from its first column to the end of the buffer.
-    pub(super) fn from_line(&self, y: usize) -> &'a [u8] {
+    pub(super) fn rest_from(&self, y: usize) -> &'a [u8] {
         &self.data[y * self.stride..]
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn stretch_vertically(from: Lines, rows: &Taps, out: Out) {
 
 pub(super) fn stretch_horizontally_portable(from: Lines, columns: &Taps, out: Out) {
     for (y, to) in out.data.chunks_exact_mut(out.line).enumerate() {
-        let line = from.from_line(y);
+        let line = from.rest_from(y);
         for (pixel, (first, weights)) in to.as_chunks_mut::<3>().0.iter_mut().zip(columns.iter()) {
             let mut sums = [HALF; 3];
             let pixels = line[first * 3..].as_chunks::<3>().0;
@@ -80,7 +80,7 @@ pub(super) fn stretch_vertically_portable(from: Lines, rows: &Taps, out: Out) {
     for (to, (first, weights)) in out.data.chunks_exact_mut(out.line).zip(rows.iter()) {
         sums.fill(HALF);
         for (k, weight) in weights.iter().enumerate() {
-            for (sum, value) in sums.iter_mut().zip(from.from_line(first + k)) {
+            for (sum, value) in sums.iter_mut().zip(from.rest_from(first + k)) {
                 *sum += i32::from(*value) * weight;
             }
         }
