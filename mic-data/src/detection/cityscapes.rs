@@ -255,15 +255,18 @@ fn instances_of(label: &RawLabel) -> Vec<Instance> {
     let width = (label.width as usize).max(1);
     let mut extents: BTreeMap<u16, Extent> = BTreeMap::new();
     for (y, line) in ids.chunks_exact(width).enumerate() {
-        for (x, id) in line.iter().enumerate() {
-            if *id < 1000 {
+        let mut x = 0;
+        for run in line.chunk_by(|a, b| a == b) {
+            let (start, end) = (x, x + run.len() - 1);
+            x = end + 1;
+            if run[0] < 1000 {
                 continue;
             }
-            let extent = extents.entry(*id).or_insert((x, x, y, y, 0));
-            extent.0 = extent.0.min(x);
-            extent.1 = extent.1.max(x);
+            let extent = extents.entry(run[0]).or_insert((start, end, y, y, 0));
+            extent.0 = extent.0.min(start);
+            extent.1 = extent.1.max(end);
             extent.3 = y;
-            extent.4 += 1;
+            extent.4 += run.len() as u64;
         }
     }
     let instance = |(id, extent): (u16, Extent)| {
