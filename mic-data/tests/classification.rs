@@ -99,6 +99,39 @@ fn office_home_is_found_under_the_name_of_its_archive() {
 }
 
 #[test]
+fn published_sets_have_their_names_in_toml() {
+    let sets = [
+        ("visda2017", Published::VisDa2017, vec!["Synthetic", "Real"]),
+        (
+            "office_home",
+            Published::OfficeHome,
+            vec!["Ar", "Cl", "Pr", "Rw"],
+        ),
+        (
+            "domainnet",
+            Published::DomainNet,
+            vec!["c", "i", "p", "q", "r", "s"],
+        ),
+    ];
+    for (name, set, domains) in sets {
+        let text = format!("kind = \"published\"\nset = {name:?}\nroot = \"x\"\ndomains = []");
+        let config: SourceConfig = toml::from_str(&text).unwrap();
+        assert!(matches!(config, SourceConfig::Published { set: read, .. } if read == set));
+        assert_eq!(set.domains(), domains);
+        assert!(
+            config
+                .open()
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("no domain")
+        );
+        let unknown = toml::from_str::<SourceConfig>(&format!("{text}\nroots = 1"));
+        assert!(unknown.unwrap_err().to_string().contains("roots"));
+    }
+}
+
+#[test]
 fn domain_net_is_split_by_its_lists() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
@@ -193,6 +226,12 @@ fn class_folders_are_sorted_and_must_hold_images() {
     fs::create_dir(root.join("c")).unwrap();
     let error = ClassFolders::open(root).unwrap_err().to_string();
     assert!(error.contains("\"c\""), "{error}");
+    fs::write(root.join("c/1.BMP"), b"").unwrap();
+    let error = ClassFolders::open(root).unwrap_err().to_string();
+    assert!(
+        error.contains("c/1.BMP") && error.contains("convert"),
+        "{error}"
+    );
     let chosen = ClassFolders::with_classes(root, names(&["b", "a"])).unwrap();
     assert_eq!((chosen.len(), chosen.class(0)), (4, 0));
     #[cfg(unix)]

@@ -388,6 +388,16 @@ fn a_stopped_conversion_goes_on_and_notices_changed_files() {
         root: root.join("sets"),
         classes: None,
     };
+    let misnamed = DetectionConfig::Catalogue {
+        name: "cityscapes".to_owned(),
+        root: root.join("sets"),
+        classes: None,
+    };
+    let error = misnamed.open(1).err().unwrap().to_string();
+    assert!(
+        error.contains("foggy_cityscapes_fine_instanceonly_seg_train_cocostyle"),
+        "{error}"
+    );
     let set = config.open(1).unwrap();
     assert_eq!((set.len(), set.class_names()[2].as_str()), (6, "car"));
     assert_eq!(

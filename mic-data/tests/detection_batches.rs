@@ -202,13 +202,23 @@ impl Images for candle_core::Tensor {
 fn ranks_share_the_batches_of_one_rank() {
     let folder = tempfile::tempdir().unwrap();
     write_coco(folder.path(), &pipeline_document());
+    let whole = pipeline(folder.path(), 2, (0, 1));
     let parts = [0, 1].map(|rank| pipeline(folder.path(), 1, (rank, 2)));
     let mut seen = std::collections::HashSet::new();
     for step in 0..7 {
         let [first, second] = [0, 1].map(|rank: usize| parts[rank].batch(step).unwrap());
-        let sizes = [first.source.sizes[0], second.source.sizes[0]];
-        assert_eq!(sizes[0].0 > sizes[0].1, sizes[1].0 > sizes[1].1);
-        seen.extend([first.source.names, second.source.names].concat());
+        let both = whole.batch(step).unwrap();
+        let joined = |a: &[String], b: &[String]| [a, b].concat();
+        let names = joined(&first.source.names, &second.source.names);
+        assert_eq!(names, both.source.names);
+        let objects = [first.source.objects, second.source.objects].concat();
+        assert_eq!(objects, both.source.objects);
+        let sizes = [first.source.sizes, second.source.sizes].concat();
+        assert_eq!(sizes, both.source.sizes);
+        let [first, second, both] = [first.target, second.target, both.target].map(Option::unwrap);
+        assert_eq!(joined(&first.names, &second.names), both.names);
+        assert_eq!([first.sizes, second.sizes].concat(), both.sizes);
+        seen.extend(names);
     }
     // 7 wide and 4 high images are 4 and 2 batches of two, one filled up.
     assert_eq!(seen.len(), 11);

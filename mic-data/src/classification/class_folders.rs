@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// File names of images end in one of these, in any case.
 const SUFFIXES: [&str; 3] = [".jpg", ".jpeg", ".png"];
 
+/// torchvision reads these, too; leaving them out without a word would make another data set.
+const UNREAD: [&str; 7] = [".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"];
+
 /// `root/<class>/**/<image>`: the classes are the folders, sorted by name; images are sorted within
 /// their class. Hidden names are left out. The rules are those of torchvision's `ImageFolder`.
 #[derive(Clone, Debug)]
@@ -29,8 +32,8 @@ impl ClassFolders {
     /// # Errors
     ///
     /// [`Error::Io`] for a missing or unreadable folder; [`Error::Invalid`] if there is no class
-    /// folder, for a class without image, names that are not UTF-8 and a folder that contains
-    /// itself through a link.
+    /// folder, for a class without image, images of other kinds than PNG and JPEG, names that are
+    /// not UTF-8 and a folder that contains itself through a link.
     pub fn open(root: &Path) -> Result<Self> {
         let classes = folder_names(root)?;
         if classes.is_empty() {
@@ -166,8 +169,13 @@ fn descend(
         let relative = format!("{below}/{name}");
         if is_folder {
             descend(root, &relative, above, folders)?;
-        } else if is_image(&name) {
+        } else if ends_in(&name, &SUFFIXES) {
             files.push(relative);
+        } else if ends_in(&name, &UNREAD) {
+            return Err(Error::Invalid(format!(
+                "{}/{relative} is an image of a kind that is not read; convert it to PNG or JPEG",
+                root.display()
+            )));
         }
     }
     files.sort();
@@ -176,9 +184,9 @@ fn descend(
     Ok(())
 }
 
-fn is_image(name: &str) -> bool {
+fn ends_in(name: &str, suffixes: &[&str]) -> bool {
     let name = name.to_ascii_lowercase();
-    SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+    suffixes.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// Names in a folder that are not hidden, and whether they are folders.

@@ -134,6 +134,9 @@ pub struct DetectionPipelineConfig {
     pub batch: usize,
     /// Whether a batch holds only wide or only high images.
     pub group_by_aspect: bool,
+    /// Batches at the end of a pass: `"fill"`, `"drop"`, or `"keep"` as the reference does, which
+    /// works with one rank alone. Without effect on batches of one image.
+    pub incomplete: Incomplete,
     /// From files to network inputs.
     pub transform: DetectionTransform,
 }
@@ -143,6 +146,7 @@ impl Default for DetectionPipelineConfig {
         Self {
             batch: 1,
             group_by_aspect: true,
+            incomplete: Incomplete::Fill,
             transform: DetectionTransform::default(),
         }
     }
@@ -151,9 +155,7 @@ impl Default for DetectionPipelineConfig {
 /// Source images with objects and target images without, drawn and augmented by step number.
 ///
 /// Each domain runs through its images in random order, without repetition, and then again in
-/// another order, independently of the other domain. At the end of a pass one rank sees shorter
-/// batches, as in the reference; several ranks see full ones, filled up with images of the pass's
-/// start.
+/// another order, independently of the other domain.
 pub struct DetectionPipeline {
     source: Arc<dyn DetectionSet>,
     target: Option<Arc<dyn DetectionImages>>,
@@ -185,10 +187,7 @@ impl DetectionPipeline {
             let sampler = SamplerConfig {
                 rank: rank.0,
                 ranks: rank.1,
-                incomplete: match rank.1 {
-                    1 => Incomplete::Keep,
-                    _ => Incomplete::Fill,
-                },
+                incomplete: config.incomplete,
                 ..SamplerConfig::new(config.batch, seed, domain)
             };
             if !grouped {

@@ -52,7 +52,7 @@ impl VocSet {
     /// # Errors
     ///
     /// Those of [`parse_voc`]; [`Error::Io`] for missing files; [`Error::Invalid`] for annotations
-    /// without image, an empty split, and a class that no annotation has.
+    /// without image, an empty split, and if no object is of any of the classes.
     pub fn open(config: &VocConfig) -> Result<Self> {
         let folder = config.root.join("Annotations");
         let names: Vec<String> = match &config.split {
@@ -75,10 +75,12 @@ impl VocSet {
             }
             records.push(record);
         }
-        if let Some(class) = config.classes.iter().find(|class| !seen.contains(*class)) {
+        // A small split may lack a class; none at all means other names.
+        if !config.classes.iter().any(|class| seen.contains(class)) {
             return Err(Error::Invalid(format!(
-                "no annotation below {} is of class {class:?}; their classes are {seen:?}",
-                folder.display()
+                "no object below {} is of the classes {:?}; theirs are {seen:?}",
+                folder.display(),
+                config.classes
             )));
         }
         Ok(Self {

@@ -1,11 +1,14 @@
 //! Shuffled passes over a set, cut into batches.
 
+use serde::{Deserialize, Serialize};
+
 use super::grouping::Grouping;
 use crate::permutation::Permutation;
 use crate::{Error, Result};
 
 /// What happens to a batch for which the pass has too few samples left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Incomplete {
     /// It is left out.
     Drop,
