@@ -1,6 +1,7 @@
 //! What a check of a data set found.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use image::RgbImage;
@@ -23,7 +24,7 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// The file it is about, if it is about one.
+    /// The file it is about, if it is about one; the name of the image in its set.
     pub file: Option<PathBuf>,
     /// What it is and how to mend it.
     pub message: String,
@@ -64,8 +65,7 @@ impl Findings {
                 messages.push(format!("class {name:?} has no {what}"));
             } else if self.counts.len() > 1 && *count as f64 > 0.99 * total as f64 {
                 messages.push(format!(
-                    "class {name:?} has {count} of the {total} {what}s, more than 99 %; check the \
-                     class ids"
+                    "class {name:?} has {count} of {total}, more than 99 %; check the class ids"
                 ));
             }
         }
@@ -73,6 +73,14 @@ impl Findings {
             self.add(Severity::Warning, None, message);
         }
     }
+}
+
+/// A number that differs between different images.
+fn digest(image: &RgbImage) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    image.dimensions().hash(&mut hasher);
+    image.as_raw().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Images of each set that are compared.
@@ -89,9 +97,7 @@ pub(crate) fn compare_domains(
         let count = len.min(COMPARED);
         let places = (0..count).map(|place| place * len / count);
         let images = places.filter_map(|place| image(place).ok());
-        images
-            .map(|image| (image.dimensions(), image.into_raw()))
-            .collect::<HashSet<_>>()
+        images.map(|image| digest(&image)).collect::<HashSet<_>>()
     };
     let (source, target) = (sample(source), sample(target));
     let shared = source.intersection(&target).count();
