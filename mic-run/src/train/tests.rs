@@ -28,7 +28,7 @@ struct Toy {
 #[derive(Debug, thiserror::Error)]
 enum ToyError {
     #[error(transparent)]
-    Run(#[from] crate::Error),
+    Run(#[from] Error),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
     #[error(transparent)]
