@@ -30,7 +30,8 @@ pub struct Plan {
     pub options: RunOptions,
 }
 
-/// Around a run.
+/// Around a run; the default writes nothing and nobody watches.
+#[derive(Default)]
 pub struct Session<'a> {
     /// Where checkpoints go; without a folder none are written.
     pub folder: Option<&'a RunFolder>,
@@ -302,6 +303,9 @@ impl<L: Learner> Run<'_, '_, L> {
         let done = self.progress.step;
         if self.writer.is_none() || self.saved == Some(done) {
             return Ok(());
+        }
+        for watcher in &mut self.watchers {
+            watcher.flush();
         }
         let content = self.learner.content()?;
         let Plan {

@@ -41,7 +41,7 @@ pub(super) fn of_this_process(
     mic_nn::threads::train_in_pool(Some(threads), || {
         let before = resident("VmRSS")?;
         let mut training = Training::new(network)?;
-        mic_seg::memory::reset_peak();
+        mic_run::memory::reset_peak();
         for _ in 0..STEPS {
             training.step(recompute)?;
         }
