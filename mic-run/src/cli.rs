@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::checkpoint::{Progress as Position, newest};
 use crate::difference::{Difference, differences};
+use crate::distributed::Backend;
 use crate::events::EventLog;
 use crate::folder::{CHECKPOINTS, CONFIG, EVENTS, METRICS, Opening, RunFolder, TENSORBOARD};
 use crate::pictures::PictureFiles;
@@ -49,6 +50,9 @@ pub struct RunArgs {
     /// No progress, only the result.
     #[arg(short, long)]
     pub quiet: bool,
+    /// How several processes (torchrun, mpirun, srun) speak to each other.
+    #[arg(long, value_enum, default_value_t, value_name = "BACKEND")]
+    pub backend: Backend,
     /// Say more: -v what is found, -vv details. RUST_LOG, where it is set, counts instead.
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
@@ -63,12 +67,13 @@ pub struct Resumed {
 }
 
 impl RunArgs {
-    /// The run folder, checked but unchanged.
+    /// The run folder, checked but unchanged. Of several processes the `main` one writes it; the
+    /// others may find that it has begun.
     ///
     /// # Errors
     /// [`Error::Usage`] for a folder that cannot take the run.
-    pub fn folder(&self) -> Result<RunFolder> {
-        let opening = match (self.resume, self.overwrite) {
+    pub fn folder(&self, main: bool) -> Result<RunFolder> {
+        let opening = match (self.resume, self.overwrite || !main) {
             (true, _) => Opening::Resume,
             (_, true) => Opening::Overwrite,
             _ => Opening::New,
@@ -179,12 +184,7 @@ impl Recorders {
 ///
 /// # Errors
 /// A file that cannot be written.
-pub fn conclude(
-    args: &RunArgs,
-    folder: &RunFolder,
-    plan: &Plan,
-    outcome: &Outcome,
-) -> Result<ExitCode> {
+pub fn conclude(args: &RunArgs, folder: &RunFolder, plan: &Plan, outcome: &Outcome) -> Result<()> {
     let place = folder.path().display();
     let done = outcome.progress.step;
     if outcome.ending == Ending::Stopped {
@@ -192,7 +192,7 @@ pub fn conclude(
             "stopped by a signal after step {done} of {}, saved; go on with --out {place} --resume",
             plan.iterations
         ));
-        return Ok(ExitCode::from(STOPPED));
+        return Ok(());
     }
     folder.put_json(METRICS, &RunResult::new(plan, outcome))?;
     report::write(folder.path())?;
@@ -204,7 +204,15 @@ pub fn conclude(
         outcome.seconds_per_step,
         memory.map_or(String::new(), |memory| format!(", peak memory {memory}"))
     ));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// The exit code of a run that did not fail.
+pub fn code_of(outcome: &Outcome) -> ExitCode {
+    match outcome.ending {
+        Ending::Finished | Ending::EarlyStop => ExitCode::SUCCESS,
+        Ending::Stopped => ExitCode::from(STOPPED),
+    }
 }
 
 /// Sends the program's own messages to standard error: warnings, with `verbose` more, or what

@@ -162,8 +162,9 @@ impl<L: Learner> Run<'_, '_, L> {
             if done >= self.plan.iterations {
                 break Ending::Finished;
             }
+            let stop = self.learner.any(self.stop.requested())?;
             self.save_if_due(done, better)?;
-            if self.stop.requested() {
+            if stop {
                 break Ending::Stopped;
             }
             self.step(done)?;
@@ -292,7 +293,7 @@ impl<L: Learner> Run<'_, '_, L> {
         let every = self.plan.options.checkpoint_every;
         let regular = every > 0 && done > 0 && done.is_multiple_of(every);
         let best = better && self.plan.options.keep_best;
-        if regular || best || self.stop.requested() {
+        if regular || best {
             self.save()?;
         }
         Ok(())

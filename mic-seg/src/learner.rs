@@ -14,6 +14,9 @@ use mic_nn::forward::RandomDrops;
 use mic_nn::optim::Grads;
 use mic_nn::params::Buffer;
 use mic_run::checkpoint::Content;
+use mic_run::distributed::{
+    BUCKET_BYTES, Communicator, average, broadcast_store, mean, same_everywhere,
+};
 use mic_run::histogram::Counted;
 use mic_run::record::{Evaluation, Histogram, Picture};
 use mic_run::{Learner, NonFinite, Stepped};
@@ -38,6 +41,8 @@ pub(crate) struct SegLearner {
     pipeline: Arc<UdaPipeline>,
     loader: OrderedLoader<UdaBatch>,
     test: Option<Arc<dyn LabelledSet>>,
+    /// The other processes of the run.
+    ranks: Box<dyn Communicator>,
     /// Sum of the gradients of the parts of a batch, where there are several.
     sum: Option<Grads>,
     /// Running statistics as they were before the step.
@@ -51,12 +56,14 @@ impl SegLearner {
         method: Training,
         pipeline: UdaPipeline,
         test: Option<Arc<dyn LabelledSet>>,
+        ranks: Box<dyn Communicator>,
     ) -> Self {
         let pipeline = Arc::new(pipeline);
         let parts = config.train.accumulate;
         Self {
             optimisation: Optimisation::new(config, &method.parameters()),
-            loader: loader(&pipeline, 0, config.data.loader_threads),
+            loader: loader(&pipeline, 0, &*ranks, config.data.loader_threads),
+            ranks,
             sum: (parts > 1).then(|| Grads::new(&method.parameters())),
             config: config.clone(),
             method,
@@ -66,9 +73,87 @@ impl SegLearner {
         }
     }
 
-    /// The trained method.
-    pub(crate) fn into_method(self) -> Training {
-        self.method
+    /// The trained method, once all processes have come to the end.
+    ///
+    /// # Errors
+    /// Another process that failed.
+    pub(crate) fn into_method(mut self) -> Result<Training> {
+        self.ranks.finish()?;
+        Ok(self.method)
+    }
+
+    /// Ends this process after an error while others are waiting for it.
+    pub(crate) fn abort_if_others_wait(&mut self, code: i32) {
+        if self.ranks.world_size() > 1 {
+            self.ranks.abort(code);
+        }
+    }
+
+    /// Checks that all processes do the same run, and gives them the same networks.
+    ///
+    /// # Errors
+    /// Configurations that differ, or processes that cannot speak to each other.
+    pub(crate) fn agree(&mut self, done: u64) -> Result<()> {
+        let text = self.config.to_toml()?;
+        let step = format!("{done} steps done");
+        same_everywhere(&mut *self.ranks, "the checkpoint", step.as_bytes())?;
+        same_everywhere(&mut *self.ranks, "the configuration", text.as_bytes())?;
+        let teachers = [self.method.teacher(), self.method.mask_teacher()];
+        let teachers = teachers.into_iter().flatten().map(|t| t.store());
+        let stores = std::iter::once(self.method.store()).chain(teachers);
+        for store in stores {
+            broadcast_store(&mut *self.ranks, "network", store)?;
+        }
+        Ok(())
+    }
+
+    /// Number of the draw that this process makes for a part of a step's batch: n processes of
+    /// batch b draw together what one process draws that accumulates n batches of b.
+    fn draw(&self, step: u64, part: u64) -> u64 {
+        let part = step * self.config.train.accumulate as u64 + part;
+        part * self.ranks.world_size() as u64 + self.ranks.rank() as u64
+    }
+
+    /// The gradients and scalars of all parts of this process's share of the batch.
+    fn share(&mut self, step: u64) -> Result<mic_run::record::Scalars> {
+        let parts = self.config.train.accumulate as u64;
+        if let Some(sum) = &mut self.sum {
+            sum.clear();
+        }
+        let mut scalars = mic_run::record::Scalars::new();
+        for part in 0..parts {
+            let new = self.part(step, part).inspect_err(|_| {
+                // The loader goes on with the next step's first part.
+                for _ in part + 1..parts {
+                    self.loader.next();
+                }
+            });
+            for (name, value) in new? {
+                *scalars.entry(name).or_default() += value / parts as f64;
+            }
+            if let Some(sum) = &mut self.sum {
+                sum.add(self.method.grads())?;
+            }
+        }
+        if let Some(sum) = &mut self.sum {
+            sum.scale(1.0 / parts as f64)?;
+        }
+        Ok(scalars)
+    }
+
+    /// The same means of the scalars and gradients on all processes.
+    fn average(&mut self, scalars: &mut mic_run::record::Scalars) -> Result<()> {
+        let grads = match &mut self.sum {
+            Some(sum) => sum,
+            None => self.method.grads_mut(),
+        };
+        average(grads, &mut *self.ranks, BUCKET_BYTES)?;
+        let mut values: Vec<f64> = scalars.values().copied().collect();
+        mean(&mut *self.ranks, &mut values)?;
+        for (value, mean) in scalars.values_mut().zip(values) {
+            *value = mean;
+        }
+        Ok(())
     }
 
     fn buffers(&self) -> Vec<(Buffer, Tensor)> {
@@ -86,7 +171,7 @@ impl SegLearner {
             .next()
             .ok_or_else(|| Error::Run("the loader stopped early".into()))??;
         let seed = self.config.seed;
-        let draw = step * self.config.train.accumulate as u64 + part;
+        let draw = self.draw(step, part);
         let draws = Draws::sample(self.method.options(), seed, draw, &batch.source.label)?;
         let drops = RandomDrops::new(stream(seed, "dropout", draw));
         let done = self.method.step(step, &batch, &draws, &drops, None);
@@ -113,46 +198,50 @@ impl SegLearner {
     }
 }
 
-/// Batches from part `start` of the whole run on.
-fn loader(pipeline: &Arc<UdaPipeline>, start: u64, threads: usize) -> OrderedLoader<UdaBatch> {
+/// This process's batches from part `start` of the whole run on.
+fn loader(
+    pipeline: &Arc<UdaPipeline>,
+    start: u64,
+    ranks: &dyn Communicator,
+    threads: usize,
+) -> OrderedLoader<UdaBatch> {
     let pipeline = Arc::clone(pipeline);
-    OrderedLoader::new(start, threads, move |part| pipeline.batch(part))
+    let (rank, world) = (ranks.rank() as u64, ranks.world_size() as u64);
+    OrderedLoader::new(start, threads, move |part| {
+        pipeline.batch(part * world + rank)
+    })
 }
 
 impl Learner for SegLearner {
     type Error = Error;
 
+    fn any(&mut self, flag: bool) -> Result<bool> {
+        Ok(self.ranks.any(flag)?)
+    }
+
     fn step(&mut self, step: u64) -> Result<Stepped> {
         self.before = self.buffers();
-        let parts = self.config.train.accumulate as u64;
-        if let Some(sum) = &mut self.sum {
-            sum.clear();
+        let share = self.share(step);
+        // A loss that is not finite on one process stops, or skips, the step on all of them. Other
+        // errors end this process, which the others notice.
+        let bad = matches!(share, Err(Error::NonFinite(_)));
+        if (bad || share.is_ok()) && self.ranks.any(bad)? && !bad {
+            return Err(NonFinite {
+                name: "a loss of another process".into(),
+                value: f64::NAN,
+                tensors: Vec::new(),
+            }
+            .into());
         }
-        let mut scalars = mic_run::record::Scalars::new();
-        for part in 0..parts {
-            let new = self.part(step, part).inspect_err(|_| {
-                // The loader goes on with the next step's first part.
-                for _ in part + 1..parts {
-                    self.loader.next();
-                }
-            });
-            for (name, value) in new? {
-                *scalars.entry(name).or_default() += value / parts as f64;
-            }
-            if let Some(sum) = &mut self.sum {
-                sum.add(self.method.grads())?;
-            }
+        let mut scalars = share?;
+        if self.ranks.world_size() > 1 {
+            self.average(&mut scalars)?;
         }
-        let lr = match &mut self.sum {
-            Some(sum) => {
-                sum.scale(1.0 / parts as f64)?;
-                self.optimisation.apply(step, sum, &mut scalars)?
-            }
-            None => {
-                let grads = self.method.grads_mut();
-                self.optimisation.apply(step, grads, &mut scalars)?
-            }
+        let grads = match &mut self.sum {
+            Some(sum) => sum,
+            None => self.method.grads_mut(),
         };
+        let lr = self.optimisation.apply(step, grads, &mut scalars)?;
         self.method.after_update(step)?;
         Ok(Stepped { scalars, lr })
     }
@@ -175,9 +264,19 @@ impl Learner for SegLearner {
         let Some(test) = &self.test else {
             return Ok(None);
         };
-        let predictor = Predictor::over(self.method.store(), &self.config)?;
-        let metrics = evaluate(&predictor, test.as_ref(), &self.config.classes)?;
-        Ok(Some(metrics.evaluation(&self.config.classes)))
+        let mut text = Vec::new();
+        if self.ranks.rank() == 0 {
+            let predictor = Predictor::over(self.method.store(), &self.config)?;
+            let metrics = evaluate(&predictor, test.as_ref(), &self.config.classes)?;
+            let evaluation = metrics.evaluation(&self.config.classes);
+            if self.ranks.world_size() == 1 {
+                return Ok(Some(evaluation));
+            }
+            text = serde_json::to_vec(&evaluation).map_err(unreadable)?;
+        }
+        // All processes know the scores: which is the best, and when to stop.
+        self.ranks.broadcast(&mut text)?;
+        serde_json::from_slice(&text).map(Some).map_err(unreadable)
     }
 
     fn pictures(&mut self, _done: u64) -> Result<Vec<Picture>> {
@@ -219,13 +318,16 @@ impl Learner for SegLearner {
         self.method.restore(content)?;
         self.optimisation.restore(content)?;
         let parts = self.config.train.accumulate as u64;
-        self.loader = loader(
-            &self.pipeline,
-            done * parts,
-            self.config.data.loader_threads,
-        );
+        let threads = self.config.data.loader_threads;
+        self.loader = loader(&self.pipeline, done * parts, &*self.ranks, threads);
         Ok(())
     }
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::Run(format!(
+        "the evaluation cannot be passed on to other processes: {error}"
+    ))
 }
 
 /// A name of the characters that a picture's name may have.

@@ -14,6 +14,7 @@ use mic_nn::ops;
 use mic_nn::params::Store;
 use mic_nn::threads::train_in_pool;
 use mic_run::Learner;
+use mic_run::distributed::{Backend, Communicator, Launch, Single, connect};
 use mic_run::train::{Outcome, Plan, Session};
 
 use crate::config::{Config, Images, SetConfig};
@@ -94,6 +95,11 @@ pub struct Start<'a> {
     pub weights: Option<&'a HashMap<String, Tensor>>,
     /// Everything that steps change, from a checkpoint of this very run.
     pub resumed: Option<&'a HashMap<String, Tensor>>,
+    /// This process among those of the run; `None` for one alone. Rank 0 has the session with
+    /// folder and watchers.
+    pub launch: Option<&'a Launch>,
+    /// How the processes speak to each other.
+    pub backend: Backend,
 }
 
 /// The plan of the run that a configuration describes.
@@ -127,14 +133,21 @@ pub fn run(
 ) -> Result<Trained> {
     train_in_pool(None, || {
         let mut learner = learner(config, setup, &start)?;
-        if let Some(content) = start.resumed {
-            learner.restore(content, session.progress.step)?;
-        }
-        let outcome = mic_run::train::train(&mut learner, &plan(config)?, session)?;
+        let outcome = (|| {
+            if let Some(content) = start.resumed {
+                learner.restore(content, session.progress.step)?;
+            }
+            learner.agree(session.progress.step)?;
+            mic_run::train::train(&mut learner, &plan(config)?, session)
+        })();
+        let outcome = outcome.inspect_err(|error| {
+            tracing::error!("{error}");
+            learner.abort_if_others_wait(1);
+        })?;
         Ok(Trained {
             outcome,
             config: config.clone(),
-            method: learner.into_method(),
+            method: learner.into_method()?,
         })
     })?
 }
@@ -149,12 +162,12 @@ fn learner(config: &Config, setup: &Setup, start: &Start<'_>) -> Result<SegLearn
     let stats = pipeline.rcs.as_ref().map(|_| count()).transpose()?;
     let source = setup.source.clone();
     let pipeline = UdaPipeline::new(source, target, pipeline, stats.as_ref(), config.seed)?;
-    Ok(SegLearner::new(
-        config,
-        method,
-        pipeline,
-        setup.test.clone(),
-    ))
+    let test = setup.test.clone();
+    let ranks: Box<dyn Communicator> = match start.launch {
+        Some(launch) => connect(launch, start.backend, &Device::Cpu)?,
+        None => Box::new(Single),
+    };
+    Ok(SegLearner::new(config, method, pipeline, test, ranks))
 }
 
 /// The method with its networks, holding the weights that the run starts from.

@@ -329,26 +329,6 @@ fn a_loss_that_is_no_number_is_explained_and_saved() {
     assert!(at.path().join("out/report.html").exists());
 }
 
-#[test]
-fn an_accumulated_batch_equals_a_large_one_but_for_rounding() {
-    // Without batch norm, dropout and draws that differ, the mean of two batches of one is the
-    // batch of two; here the two differ by their draws, so only the bookkeeping is compared.
-    let at = folder("");
-    let sets = [
-        "--set",
-        "train.accumulate=2",
-        "--set",
-        "train.iterations=12",
-    ];
-    exits(&train(at.path(), &sets), 0);
-    let text = fs::read_to_string(at.path().join("out/events.jsonl")).unwrap();
-    let steps = text
-        .lines()
-        .filter(|line| line.contains("\"event\":\"step\""))
-        .count();
-    assert_eq!(steps, 12);
-}
-
 /// The disk is full in the middle of a run: the checkpoints before stay whole, the run goes on or
 /// ends with a message, and once there is room it can be resumed.
 #[cfg(target_os = "linux")]

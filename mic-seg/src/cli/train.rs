@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mic_run::cli::{Recorders, RunArgs, conclude};
+use mic_run::cli::{Recorders, RunArgs, code_of, conclude};
+use mic_run::distributed::Launch;
 use mic_run::folder::CONFIG;
 use mic_run::signals::StopRequest;
 use mic_run::train::{Ending, Session};
@@ -44,40 +45,53 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     mic_run::cli::init_logging(args.run.verbose);
-    let mut folder = args.run.folder()?;
+    let launch = Launch::from_env()?;
+    let mut folder = args.run.folder(launch.is_main())?;
     let config = configuration(args, &folder.join(CONFIG))?;
     let text = config.to_toml()?;
     let setup = Setup::new(&config)?;
-    folder.begin()?;
-    let resumed = args.run.resume(&folder, &text)?;
-    let (content, progress) = match resumed {
+    let stop = StopRequest::on_signals()
+        .map_err(|error| Error::Run(format!("cannot catch signals: {error}")))?;
+    if launch.is_main() {
+        folder.begin()?;
+    }
+    let (content, progress) = match args.run.resume(&folder, &text)? {
         Some(resumed) => (Some(resumed.content), resumed.position),
-        None => (None, mic_run::checkpoint::Progress::default()),
+        None => Default::default(),
     };
+    let start = Start {
+        resumed: content.as_ref(),
+        launch: Some(&launch),
+        backend: args.run.backend,
+        ..Start::default()
+    };
+    if !launch.is_main() {
+        let session = Session {
+            stop,
+            progress,
+            ..Session::default()
+        };
+        let outcome = train::run(&config, &setup, start, session)?.outcome;
+        return Ok(code_of(&outcome));
+    }
     folder.put_text(CONFIG, &text)?;
     let plan = train::plan(&config)?;
     let mut recorders = Recorders::open(&args.run, &folder, &plan, progress.step)?;
-    let stop = StopRequest::on_signals()
-        .map_err(|error| Error::Run(format!("cannot catch signals: {error}")))?;
     let session = Session {
         folder: Some(&folder),
         watchers: recorders.watchers(),
         stop,
         progress,
     };
-    let start = Start {
-        weights: None,
-        resumed: content.as_ref(),
-    };
-    let trained = train::run(&config, &setup, start, session)?;
-    let code = conclude(&args.run, &folder, &plan, &trained.outcome)?;
-    if let (Some(last), true) = (
-        trained.outcome.progress.evaluations.last(),
-        trained.outcome.ending != Ending::Stopped,
+    let outcome = train::run(&config, &setup, start, session)?.outcome;
+    conclude(&args.run, &folder, &plan, &outcome)?;
+    if let (Some(last), false) = (
+        outcome.progress.evaluations.last(),
+        outcome.ending == Ending::Stopped,
     ) {
         print(&Metrics::of(last).table(config.classes.names()))?;
     }
-    Ok(code)
+    Ok(code_of(&outcome))
 }
 
 /// The configuration of the file, or of the run to go on with.

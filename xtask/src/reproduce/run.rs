@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use mic_data::datasets::Subset;
 use mic_data::{Classes, LabelledSet};
-use mic_run::signals::StopRequest;
 use mic_run::train::{Outcome, Session};
 use mic_seg::config::Config;
 use mic_seg::metrics::Metrics;
@@ -84,13 +83,11 @@ fn train_one(
     let mut observer = progress.run(&name, config.train.iterations);
     let start = Start {
         weights: weights.as_ref(),
-        resumed: None,
+        ..Start::default()
     };
     let session = Session {
-        folder: None,
         watchers: vec![&mut observer],
-        stop: StopRequest::default(),
-        progress: Default::default(),
+        ..Session::default()
     };
     let trained = train::run(&config, &setup, start, session).map_err(failure)?;
     observer.finish();
