@@ -225,7 +225,8 @@ impl Learner for SegLearner {
         // A loss that is not finite on one process stops, or skips, the step on all of them. Other
         // errors end this process, which the others notice.
         let bad = matches!(share, Err(Error::NonFinite(_)));
-        if (bad || share.is_ok()) && self.ranks.any(bad)? && !bad {
+        let somewhere = (bad || share.is_ok()) && self.ranks.any(bad)?;
+        if somewhere && !bad {
             return Err(NonFinite {
                 name: "a loss of another process".into(),
                 value: f64::NAN,

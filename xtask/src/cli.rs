@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
+use mic_run::runs::cli::RunsCommand;
 
 use crate::bench;
 use crate::failure::Failure;
@@ -12,7 +13,7 @@ use crate::report::{notes, table};
 use crate::reproduce::benchmark::Benchmark;
 use crate::reproduce::gate;
 use crate::reproduce::results::Results;
-use crate::reproduce::{Options, Plan, reproduce};
+use crate::reproduce::{Options, Plan, reproduce, submit};
 
 /// Chores of the workspace.
 ///
@@ -30,6 +31,11 @@ enum Command {
     Reproduce {
         #[command(subcommand)]
         task: Task,
+    },
+    /// Look at runs.
+    Runs {
+        #[command(subcommand)]
+        command: RunsCommand,
     },
     /// Measure our code beside PyTorch's.
     Bench {
@@ -178,6 +184,21 @@ struct SegArgs {
     /// Folder for report.html, results.json and the trained networks [default: runs/seg-<time>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Run each seed as an element of a job array of this cluster.
+    #[arg(long, value_enum, value_name = "CLUSTER")]
+    submit: Option<Cluster>,
+    /// What each element asks the cluster for, such as time=12:00:00; may be repeated. Keys: time,
+    /// partition, account, gpus, cpus, memory, at-once.
+    #[arg(long, value_name = "KEY=VALUE", requires = "submit")]
+    slurm: Vec<String>,
+    /// Print the script instead of submitting it.
+    #[arg(long, requires = "submit")]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Cluster {
+    Slurm,
 }
 
 /// Does what the command line says.
@@ -190,6 +211,13 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Reproduce {
             task: Task::Seg(args),
         } => args,
+        Command::Runs { command } => {
+            let text = command.run().map_err(|error| match error {
+                mic_run::Error::Usage(message) => Failure::Usage(message),
+                other => Failure::Run(other.into()),
+            })?;
+            return Ok(print(&text)?);
+        }
         Command::Bench { device } => return Ok(run_bench(device)?),
     };
     let benchmark = Benchmark::new(&args.source, &args.target, args.data_root);
@@ -197,6 +225,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         return Err(Failure::Usage(gate::NEEDS.into()));
     }
     let gated = args.gate;
+    let (submitted, resources, dry_run) = (args.submit, args.slurm, args.dry_run);
     let plan = Plan::new(Options {
         benchmark: benchmark.map_err(Failure::Usage)?,
         seeds: args.seeds,
@@ -208,18 +237,32 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         sets: args.set,
         out: args.out,
     })?;
+    if let Some(Cluster::Slurm) = submitted {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let job = submit::job(&arguments, &plan.seeds, &plan.out, &resources)?;
+        let text = if dry_run {
+            job.script()
+                .map_err(|error| Failure::Usage(error.to_string()))?
+        } else {
+            submit::submit(&job, &plan.out)?
+        };
+        return Ok(print(&text)?);
+    }
     let results = reproduce(&plan)?;
     let mut text = summary(&results);
     for file in ["report.html", "results.json"] {
         text += &format!("{}\n", plan.out.join(file).display());
     }
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("writing the table to the standard output")?;
+    print(&text)?;
     if gated {
         gate::check(&results.methods).map_err(|reason| Failure::Run(anyhow!(reason)))?;
     }
     Ok(())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.context("writing to the standard output")
 }
 
 /// The table with what must be known beside it.

@@ -155,7 +155,7 @@ fn in_pieces<T: Copy>(
     let size = size_of::<T>();
     let mut buffer = vec![0; size * PIECE.min(values.len())];
     for piece in values.chunks(PIECE) {
-        let bytes = &mut buffer[..size * piece.len()];
+        let bytes = &mut buffer[..size_of_val(piece)];
         for (value, bytes) in piece.iter().zip(bytes.chunks_exact_mut(size)) {
             put(*value, bytes);
         }
