@@ -43,6 +43,19 @@ pub struct Session<'a> {
     pub progress: Progress,
 }
 
+impl Session<'_> {
+    /// Tells those who watch something about the run, before its first step.
+    pub fn note(&mut self, text: &str) {
+        let event = Event::Note {
+            step: self.progress.step,
+            text: text.into(),
+        };
+        for watcher in &mut self.watchers {
+            watcher.event(&event);
+        }
+    }
+}
+
 /// How a run ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

@@ -82,6 +82,11 @@ impl SegLearner {
         Ok(self.method)
     }
 
+    /// What is trained.
+    pub(crate) fn method(&self) -> &Training {
+        &self.method
+    }
+
     /// Ends this process after an error while others are waiting for it.
     pub(crate) fn abort_if_others_wait(&mut self, code: i32) {
         if self.ranks.world_size() > 1 {

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod evaluate;
+pub mod footprint;
 pub mod inference;
 mod learner;
 pub mod metrics;

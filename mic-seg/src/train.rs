@@ -15,6 +15,7 @@ use mic_nn::params::Store;
 use mic_nn::threads::train_in_pool;
 use mic_run::Learner;
 use mic_run::distributed::{Backend, Communicator, Launch, Single, connect};
+use mic_run::memory::readable;
 use mic_run::train::{Outcome, Plan, Session};
 
 use crate::config::{Config, Images, SetConfig};
@@ -23,7 +24,7 @@ use crate::learner::SegLearner;
 use crate::metrics::{Confusion, Metrics};
 use crate::model::{Backbone, SegmentorConfig};
 use crate::uda::{Options, Training};
-use crate::{Error, Result, sets, weights};
+use crate::{Error, Result, footprint, sets, weights};
 
 /// The images of a run, opened.
 #[derive(Clone)]
@@ -129,7 +130,7 @@ pub fn run(
     config: &Config,
     setup: &Setup,
     start: Start<'_>,
-    session: Session<'_>,
+    mut session: Session<'_>,
 ) -> Result<Trained> {
     train_in_pool(None, || {
         let mut learner = learner(config, setup, &start)?;
@@ -138,6 +139,9 @@ pub fn run(
                 learner.restore(content, session.progress.step)?;
             }
             learner.agree(session.progress.step)?;
+            if session.folder.is_some() {
+                tell_footprint(config, setup, learner.method(), &mut session)?;
+            }
             mic_run::train::train(&mut learner, &plan(config)?, session)
         })();
         let outcome = outcome.inspect_err(|error| {
@@ -150,6 +154,35 @@ pub fn run(
             method: learner.into_method()?,
         })
     })?
+}
+
+/// Says how much memory the run will take.
+fn tell_footprint(
+    config: &Config,
+    setup: &Setup,
+    method: &Training,
+    session: &mut Session<'_>,
+) -> Result<()> {
+    let size = match config.data.pipeline.crop {
+        Some(crop) => crop,
+        None => {
+            let own = setup.source.image(0)?.image.dimensions();
+            let limit = config.data.source.resize;
+            limit.map_or(own, |limit| keep_ratio(own, limit))
+        }
+    };
+    if let Some(found) = footprint::predict(config, method, size)? {
+        session.note(&format!(
+            "memory: about {} expected (present {}, gradients and optimiser {}, a checkpoint's copy {}, \
+             a step {})",
+            readable(found.total()),
+            readable(found.present),
+            readable(found.training),
+            readable(found.checkpoint),
+            readable(found.step)
+        ));
+    }
+    Ok(())
 }
 
 fn learner(config: &Config, setup: &Setup, start: &Start<'_>) -> Result<SegLearner> {
@@ -171,7 +204,7 @@ fn learner(config: &Config, setup: &Setup, start: &Start<'_>) -> Result<SegLearn
 }
 
 /// The method with its networks, holding the weights that the run starts from.
-fn build(config: &Config, init: Option<&HashMap<String, Tensor>>) -> Result<Training> {
+pub(crate) fn build(config: &Config, init: Option<&HashMap<String, Tensor>>) -> Result<Training> {
     let model = SegmentorConfig::of(config)?;
     let options = Options::of(config);
     let fresh = |network: &str| {
