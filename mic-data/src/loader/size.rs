@@ -4,6 +4,8 @@ use candle_core::Tensor;
 
 use crate::bad_samples::Checked;
 use crate::batch::{SourceBatch, TargetBatch, UdaBatch};
+use crate::classification::ClassificationBatch;
+use crate::detection::DetectionBatch;
 
 /// Something whose memory counts towards a loader's limit.
 pub trait MemorySize {
@@ -38,6 +40,22 @@ impl MemorySize for TargetBatch {
 impl MemorySize for UdaBatch {
     fn memory_size(&self) -> u64 {
         self.source.memory_size() + self.target.memory_size()
+    }
+}
+
+impl MemorySize for ClassificationBatch {
+    fn memory_size(&self) -> u64 {
+        let target = self.target.as_ref().map(|target| &target.image);
+        self.source.image.memory_size()
+            + self.source.class.memory_size()
+            + target.map_or(0, Tensor::memory_size)
+    }
+}
+
+impl MemorySize for DetectionBatch {
+    fn memory_size(&self) -> u64 {
+        let target = self.target.as_ref().map(|target| &target.image);
+        self.source.image.memory_size() + target.map_or(0, Tensor::memory_size)
     }
 }
 
