@@ -52,6 +52,14 @@ enum BenchDevice {
     /// What they compute is compared first. Without a Python that has PyTorch our side is measured
     /// alone. The exit code is 1 if the sides disagree.
     Cpu(BenchArgs),
+    /// Images a second of the training pipelines beside PyTorch's DataLoader.
+    ///
+    /// Both sides read the same generated files in turn, with as many workers. What they make of
+    /// one image is compared first. Without a Python that has PyTorch our side is measured alone.
+    Data(DataArgs),
+    /// Take the first batch of a set and print seconds and memory as JSON.
+    #[command(hide = true)]
+    DataStart(StartArgs),
     /// Train a network for a few steps and print the memory of this process as JSON.
     #[command(hide = true)]
     CpuMemory(MemoryArgs),
@@ -105,6 +113,59 @@ impl BenchArgs {
     }
 }
 
+#[derive(Debug, Args)]
+struct DataArgs {
+    /// Measure only pipelines with this in their name, such as visda.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Workers of both sides [default: one for each processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+    /// Measured turns of each side [default: 7].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: Option<u32>,
+    /// Images of the sets whose first batch is timed; 0 leaves that out.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    large: usize,
+    /// Python interpreter that has torch, torchvision, pillow and opencv-python-headless.
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    python: String,
+    /// Also write the tables to this file.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Sizes that take no time, to try the command.
+    #[arg(long)]
+    tiny: bool,
+}
+
+impl DataArgs {
+    fn options(self) -> bench::data::Options {
+        bench::data::Options {
+            filter: self.filter,
+            threads: self.threads.map_or_else(processors, |n| n as usize),
+            repetitions: self.repetitions.map(|n| n as usize),
+            large: self.large,
+            python: self.python,
+            markdown: self.markdown,
+            tiny: self.tiny,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    #[arg(long)]
+    images: PathBuf,
+    #[arg(long)]
+    labels: Option<PathBuf>,
+    #[arg(long)]
+    list: Option<PathBuf>,
+    #[arg(long)]
+    threads: usize,
+    #[arg(long)]
+    tiny: bool,
+}
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -131,6 +192,16 @@ fn run_bench(device: BenchDevice) -> anyhow::Result<()> {
                 Some(code) => std::process::exit(code),
                 None => bench::bench(&options, out),
             }
+        }
+        BenchDevice::Data(args) => bench::data::bench(&args.options(), out),
+        BenchDevice::DataStart(args) => {
+            let StartArgs {
+                images,
+                labels,
+                list,
+                ..
+            } = args;
+            bench::data::start(images, labels, list, args.threads, args.tiny, out)
         }
         BenchDevice::CpuMemory(args) => {
             bench::memory(&args.network, args.recompute, args.threads, args.tiny, out)
