@@ -1,9 +1,24 @@
-//! Image classification across domains with Masked Image Consistency: SDAT (CDAN, MCC and SAM), with and without MIC.
+//! Domain-adaptive image classification with Masked Image Consistency.
 //!
-//! Nothing of it is written yet. The method itself is in `mic-core`, what networks are built of
-//! in `mic-nn`, and a finished task in `mic-seg`.
+//! - [`config`]: one TOML file, checked before anything runs.
+//! - [`model`]: backbone, bottleneck and head; the domain discriminator.
+//! - [`losses`]: minimum class confusion and conditional adversarial adaptation.
+//! - [`uda`]: the training step: source only, CDAN, CDAN with MCC, SDAT, each with or without masked
+//!   image consistency.
+//! - [`train`], [`evaluate`], [`metrics`]: the runs around it.
+
+pub mod config;
+pub mod error;
+pub mod evaluate;
+pub mod losses;
+pub mod metrics;
+pub mod model;
+pub mod train;
+pub mod uda;
+pub mod weights;
+
+pub use error::{Error, Result};
 
 /// What the binary says while there is nothing to run.
-pub const NOT_YET: &str = "mic-cls has no training, evaluation or prediction yet. mic-seg \
-(segmentation) is complete enough to use; mic-core adds masked image consistency to a training loop \
-of your own.";
+pub const NOT_YET: &str = "the program mic-cls has no training, evaluation or prediction yet: what \
+there is of them is in the library. mic-seg (segmentation) is complete enough to use.";
