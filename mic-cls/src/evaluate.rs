@@ -43,5 +43,9 @@ pub fn evaluate(
 /// # Errors
 /// Images that do not fit the network.
 pub fn logits(network: &Network, images: &Tensor) -> Result<Tensor> {
-    Ok(network.net.forward(images, &Forward::eval())?.logits.detach())
+    Ok(network
+        .net
+        .forward(images, &Forward::eval())?
+        .logits
+        .detach())
 }

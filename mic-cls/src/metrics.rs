@@ -50,13 +50,20 @@ impl Confusion {
         let classes = 0..self.classes;
         let right = |class: usize| self.row(class)[class];
         let labelled = |class: usize| self.row(class).iter().sum::<u64>();
-        let predicted = |class: usize| (0..self.classes).map(|row| self.row(row)[class]).sum::<u64>();
+        let predicted = |class: usize| {
+            (0..self.classes)
+                .map(|row| self.row(row)[class])
+                .sum::<u64>()
+        };
         let accuracy: Vec<_> = classes
             .clone()
             .map(|class| ratio(right(class), labelled(class)))
             .collect();
         let union = |class: usize| labelled(class) + predicted(class) - right(class);
-        let iou: Vec<_> = classes.clone().map(|class| ratio(right(class), union(class))).collect();
+        let iou: Vec<_> = classes
+            .clone()
+            .map(|class| ratio(right(class), union(class)))
+            .collect();
         let total = |count: &dyn Fn(usize) -> u64| classes.clone().map(count).sum::<u64>();
         Metrics {
             top1: ratio(total(&right), total(&labelled)),
@@ -184,7 +191,11 @@ impl Tally {
         for (row, &label) in rows.iter().zip(&labels) {
             let own = row[label as usize];
             let before = |i: usize, z: f32| z > own || (z == own && i < label as usize);
-            let rank = row.iter().enumerate().filter(|&(i, &z)| before(i, z)).count();
+            let rank = row
+                .iter()
+                .enumerate()
+                .filter(|&(i, &z)| before(i, z))
+                .count();
             self.in_top_k += usize::from(rank < self.k);
             self.loss += log_sum(row) - f64::from(own);
             predictions.push(argmax(row));
@@ -237,7 +248,11 @@ mod tests {
         assert_eq!(metrics.mean_class, None);
         assert_eq!(metrics.mean_present, Some(0.75));
         confusion.add(&[0, 7], &[9, 0]);
-        assert_eq!(confusion.metrics(), metrics, "what is no class does not count");
+        assert_eq!(
+            confusion.metrics(),
+            metrics,
+            "what is no class does not count"
+        );
     }
 
     #[test]

@@ -18,7 +18,12 @@ use crate::{Error, Result};
 /// # Errors
 /// A missing, foreign or truncated file: names the file and the reason.
 pub fn read(path: &Path) -> Result<Weights> {
-    let others = [TEACHER, DISCRIMINATOR, OPTIMIZER, OPTIMIZER_OF_DISCRIMINATOR];
+    let others = [
+        TEACHER,
+        DISCRIMINATOR,
+        OPTIMIZER,
+        OPTIMIZER_OF_DISCRIMINATOR,
+    ];
     let weights = weights::load(path).map_err(run)?;
     let student = weights.retain(|name| !others.iter().any(|prefix| name.starts_with(prefix)));
     Ok(student.strip(STUDENT).strip("module."))

@@ -67,7 +67,10 @@ fn class_confusion_and_its_gradient() -> Result<()> {
         let loss = minimum_class_confusion(&logits, temperature)?;
         file.check(&format!("mcc.T{temperature:?}.loss"), &loss);
         let grads = backward(&loss)?;
-        file.check(&format!("mcc.T{temperature:?}.grad"), grads.get(&logits).unwrap());
+        file.check(
+            &format!("mcc.T{temperature:?}.grad"),
+            grads.get(&logits).unwrap(),
+        );
     }
     Ok(())
 }
@@ -143,9 +146,17 @@ fn check_domain(file: &Recorded, map: &str, entropy: usize, step: usize) -> Resu
             check(&format!("{case}.grad_disc.{name}"), grad);
         }
         let state: std::collections::HashMap<_, _> = store.state().into_iter().collect();
-        let running = ["1.running_mean", "1.running_var", "4.running_mean", "4.running_var"];
+        let running = [
+            "1.running_mean",
+            "1.running_var",
+            "4.running_mean",
+            "4.running_var",
+        ];
         let running: Vec<&Tensor> = running.iter().map(|name| &state[*name]).collect();
-        check(&format!("cdan.{map}.after.running"), &Tensor::cat(&running, 0)?);
+        check(
+            &format!("cdan.{map}.after.running"),
+            &Tensor::cat(&running, 0)?,
+        );
     }
     Ok(compared)
 }
@@ -160,7 +171,10 @@ fn adversarial_losses_and_their_gradients() -> Result<()> {
             for step in steps {
                 let step = step.as_u64().unwrap() as usize;
                 let compared = check_domain(&file, map, entropy, step)?;
-                assert!(compared >= 12, "only {compared} tensors of {map} were compared");
+                assert!(
+                    compared >= 12,
+                    "only {compared} tensors of {map} were compared"
+                );
             }
         }
     }
@@ -173,6 +187,9 @@ fn classes_are_outermost_in_the_multilinear_map() -> Result<()> {
     let f = Tensor::new(&[[1f32, 2.0, 3.0]], &Device::Cpu)?;
     let g = Tensor::new(&[[10f32, 100.0]], &Device::Cpu)?;
     let h = Conditioning::Multilinear.map(&f, &g)?;
-    assert_eq!(h.to_vec2::<f32>()?, [[10.0, 20.0, 30.0, 100.0, 200.0, 300.0]]);
+    assert_eq!(
+        h.to_vec2::<f32>()?,
+        [[10.0, 20.0, 30.0, 100.0, 200.0, 300.0]]
+    );
     Ok(())
 }

@@ -34,8 +34,20 @@ fn masked_images() -> Result<()> {
         let mut images = images.clone();
         if let Some(strong) = strong(&file, &key("")) {
             let parts = [
-                ("after_jitter", Strong { jitter: strong.jitter, blur: vec![] }),
-                ("after_blur", Strong { jitter: vec![], blur: strong.blur }),
+                (
+                    "after_jitter",
+                    Strong {
+                        jitter: strong.jitter,
+                        blur: vec![],
+                    },
+                ),
+                (
+                    "after_blur",
+                    Strong {
+                        jitter: vec![],
+                        blur: strong.blur,
+                    },
+                ),
             ];
             for (name, part) in parts {
                 images = part.apply(&images, norm)?;
@@ -59,7 +71,11 @@ fn masked_images() -> Result<()> {
                 blur: flags[1] == 1.0,
             };
             let seed = case["seed"].as_u64().unwrap();
-            assert_eq!(Gating::of_seed(&config, seed), Gating::Run(expected), "case {i}");
+            assert_eq!(
+                Gating::of_seed(&config, seed),
+                Gating::Run(expected),
+                "case {i}"
+            );
         }
     }
     Ok(())
@@ -84,6 +100,10 @@ fn a_seed_decides_for_the_whole_run() {
     ];
     for (seed, (jitter, blur)) in on.into_iter().enumerate() {
         let expected = Gating::Run(Gates { jitter, blur });
-        assert_eq!(Gating::of_seed(&config, seed as u64), expected, "seed {seed}");
+        assert_eq!(
+            Gating::of_seed(&config, seed as u64),
+            expected,
+            "seed {seed}"
+        );
     }
 }

@@ -10,13 +10,13 @@ use std::collections::{HashMap, HashSet};
 
 use candle_core::{Device, Tensor};
 use golden::{Golden, values};
-use mic_core::{BlockMask, Confidence};
 use mic_cls::Result;
 use mic_cls::model::{BackboneConfig, ClassifierConfig, Network};
 use mic_cls::uda::{
-    Adaptation, ClsBatch, Draws, MaskDraws, OPTIMIZER, OPTIMIZER_OF_DISCRIMINATOR, Options,
-    REVERSALS, STUDENT, TEACHER, DISCRIMINATOR,
+    Adaptation, ClsBatch, DISCRIMINATOR, Draws, MaskDraws, OPTIMIZER, OPTIMIZER_OF_DISCRIMINATOR,
+    Options, REVERSALS, STUDENT, TEACHER,
 };
+use mic_core::{BlockMask, Confidence};
 use mic_nn::models::resnet::ResNetConfig;
 use mic_nn::models::vit::{VitConfig, VitSize};
 use mic_nn::schedule::InverseDecay;
@@ -93,11 +93,22 @@ fn method(file: &Recorded, first: u64) -> Result<Adaptation> {
     let mut method = Adaptation::new(student, options(file), 0)?;
     let mut state = HashMap::new();
     let mut put = |prefix: &str, tensors: HashMap<String, Tensor>| {
-        state.extend(tensors.into_iter().map(|(name, t)| (format!("{prefix}{name}"), t)));
+        state.extend(
+            tensors
+                .into_iter()
+                .map(|(name, t)| (format!("{prefix}{name}"), t)),
+        );
     };
     let student = file.golden.below("student.init.");
     let teacher = file.golden.below("teacher.init.");
-    put(TEACHER, if teacher.is_empty() { student.clone() } else { teacher });
+    put(
+        TEACHER,
+        if teacher.is_empty() {
+            student.clone()
+        } else {
+            teacher
+        },
+    );
     put(STUDENT, student);
     put(DISCRIMINATOR, file.golden.below("disc.init."));
     state.insert(REVERSALS.into(), Tensor::new(first as i64, &Device::Cpu)?);
@@ -120,7 +131,10 @@ fn recorded_name(name: &str) -> String {
     if let Some((_, theirs)) = whole.iter().find(|(ours, _)| *ours == name) {
         return (*theirs).to_owned();
     }
-    let prefixes = [("ascent.grad.", "pass1.grad."), ("update.grad.", "pass2.grad.")];
+    let prefixes = [
+        ("ascent.grad.", "pass1.grad."),
+        ("update.grad.", "pass2.grad."),
+    ];
     for (ours, theirs) in prefixes {
         if let Some(rest) = name.strip_prefix(ours) {
             return format!("{theirs}{rest}");
@@ -209,7 +223,11 @@ fn check(file: &Recorded) -> Result<()> {
             }
         }
         for (name, tensor) in method.state()? {
-            for (prefix, who) in [(STUDENT, "student"), (TEACHER, "teacher"), (DISCRIMINATOR, "disc")] {
+            for (prefix, who) in [
+                (STUDENT, "student"),
+                (TEACHER, "teacher"),
+                (DISCRIMINATOR, "disc"),
+            ] {
                 if let Some(name) = name.strip_prefix(prefix) {
                     compare(&format!("{who}.{name}"), &tensor);
                 }
@@ -224,7 +242,10 @@ fn check(file: &Recorded) -> Result<()> {
         assert!(missed.is_empty(), "not compared: {missed:?}");
     }
     let state: HashMap<_, _> = method.state()?.into_iter().collect();
-    for (recorded, ours) in [("momentum.", OPTIMIZER), ("momentum_disc.", OPTIMIZER_OF_DISCRIMINATOR)] {
+    for (recorded, ours) in [
+        ("momentum.", OPTIMIZER),
+        ("momentum_disc.", OPTIMIZER_OF_DISCRIMINATOR),
+    ] {
         let names = file.golden.below(recorded);
         assert!(!names.is_empty());
         for name in names.keys() {
@@ -240,7 +261,11 @@ fn check(file: &Recorded) -> Result<()> {
 fn unused_classifier_is_left_alone(file: &Recorded, state: &HashMap<String, Tensor>) {
     for (name, initial) in file.golden.below("student.init.") {
         if name.starts_with("backbone.fc.") {
-            assert_eq!(values(&initial), values(&state[&format!("{STUDENT}{name}")]), "{name}");
+            assert_eq!(
+                values(&initial),
+                values(&state[&format!("{STUDENT}{name}")]),
+                "{name}"
+            );
             assert!(!state.contains_key(&format!("{OPTIMIZER}{name}.momentum_buffer")));
         }
     }

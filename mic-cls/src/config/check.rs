@@ -47,11 +47,7 @@ pub(super) fn not_negative(key: &str, value: f64) -> Result<f64> {
 }
 
 /// `value` if it is `least` or more.
-pub(super) fn at_least<T: Copy + Display + PartialOrd>(
-    key: &str,
-    value: T,
-    least: T,
-) -> Result<T> {
+pub(super) fn at_least<T: Copy + Display + PartialOrd>(key: &str, value: T, least: T) -> Result<T> {
     if value >= least {
         return Ok(value);
     }

@@ -77,7 +77,9 @@ impl RawConfig {
         Ok(Config {
             seed: self.seed,
             method: Method::check(&self.method)?,
-            mask: mask.map(|mask| MaskOptions::check(mask, data.size)).transpose()?,
+            mask: mask
+                .map(|mask| MaskOptions::check(mask, data.size))
+                .transpose()?,
             optimizer: OptimizerConfig::check(&self.optimizer, pretrained)?,
             train: TrainConfig::check(&self.train, mask.is_some())?,
             model,

@@ -169,7 +169,9 @@ impl DataConfig {
         Ok(Self {
             source: SetConfig::check("data.source", &raw.source)?,
             target: SetConfig::check("data.target", &raw.target)?,
-            test: test.map(|set| SetConfig::check("data.test", set)).transpose()?,
+            test: test
+                .map(|set| SetConfig::check("data.test", set))
+                .transpose()?,
             size,
             resize: raw.resize,
             crop,
@@ -208,7 +210,11 @@ impl SetConfig {
                 class_names: raw.class_names.clone(),
             },
             Kind::List => SetKind::List {
-                list: path("list", &raw.list, "the file with a path and a class id a line")?,
+                list: path(
+                    "list",
+                    &raw.list,
+                    "the file with a path and a class id a line",
+                )?,
                 root: PathBuf::from(raw.root.as_deref().unwrap_or(".")),
                 class_names: names(&at("class_names"), &raw.class_names)?,
             },

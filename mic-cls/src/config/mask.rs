@@ -76,7 +76,11 @@ impl MaskOptions {
             block,
             ratio: share("mask.ratio", raw.ratio)?,
             alpha: share("mask.alpha", raw.alpha)?,
-            confidence: one_of("mask.pseudo_label_weight", &raw.pseudo_label_weight, &WEIGHTS)?,
+            confidence: one_of(
+                "mask.pseudo_label_weight",
+                &raw.pseudo_label_weight,
+                &WEIGHTS,
+            )?,
             weighted: one_of("mask.weighted", &raw.weighted, &WEIGHTED)?,
             teacher_norm: one_of("mask.teacher_norm", &raw.teacher_norm, &NORMS)?,
             jitter,

@@ -1,6 +1,6 @@
 //! How the network is trained.
 
-use super::check::{at_least, one_of, positive, not_negative};
+use super::check::{at_least, not_negative, one_of, positive};
 use super::raw::RawMethod;
 use crate::Result;
 use crate::losses::DomainLoss;
@@ -86,7 +86,11 @@ impl Method {
             hidden: at_least("method.discriminator", raw.discriminator, 1)?,
             randomized: randomized.transpose()?,
             entropy: raw.entropy,
-            loss: one_of("method.discriminator_loss", &raw.discriminator_loss, &LOSSES)?,
+            loss: one_of(
+                "method.discriminator_loss",
+                &raw.discriminator_loss,
+                &LOSSES,
+            )?,
             reversal_alpha: positive("method.reversal_alpha", raw.reversal_alpha)?,
             reversal_steps: at_least("method.reversal_steps", raw.reversal_steps, 1)?,
         };

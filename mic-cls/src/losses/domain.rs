@@ -55,7 +55,9 @@ pub fn domain_score(
         .to_dtype(logits.dtype())?
         .unsqueeze(1)?;
     let mut losses = match kind {
-        DomainLoss::Probabilities => cross_entropy_of_probabilities(&ops::sigmoid(&logits)?, &domains)?,
+        DomainLoss::Probabilities => {
+            cross_entropy_of_probabilities(&ops::sigmoid(&logits)?, &domains)?
+        }
         DomainLoss::Logits => {
             ops::binary_cross_entropy_with_logits(&logits, &domains, Reduction::None)?
         }

@@ -138,7 +138,11 @@ impl Adaptation {
 
         // Ascent: to where the task losses are larger. The adversary has no part in it.
         if let (Some(sam), Some(ascent)) = (&mut self.sam, self.options.ascent) {
-            let factor = if ascent.trade_off { self.options.trade_off } else { 1.0 };
+            let factor = if ascent.trade_off {
+                self.options.trade_off
+            } else {
+                1.0
+            };
             let output = self.student.net.forward(&images, &unmasked)?;
             let source = output.narrow(0, sources)?;
             show(&mut tap, "ascent.logits", &source.logits);
@@ -168,7 +172,10 @@ impl Adaptation {
         let output = self.student.net.forward(&images, &unmasked)?;
         let source = output.narrow(0, sources)?;
         show(&mut tap, "update.logits", &source.logits);
-        log.note("accuracy.source", ops::pixel_accuracy(&source.logits, &labels)?);
+        log.note(
+            "accuracy.source",
+            ops::pixel_accuracy(&source.logits, &labels)?,
+        );
         let mut loss = log.loss("loss.cls", cross_entropy(&source, &labels, None)?)?;
         if let Some(adversary) = &mut self.adversary {
             adversary.grads.clear();

@@ -10,7 +10,9 @@ use candle_core::{DType, Device};
 use super::{AdversaryOptions, SgdOptions};
 use crate::Result;
 use crate::losses::{DomainScore, domain_score};
-use crate::model::{ClassifierConfig, Conditioning, DiscriminatorConfig, DomainDiscriminator, Output};
+use crate::model::{
+    ClassifierConfig, Conditioning, DiscriminatorConfig, DomainDiscriminator, Output,
+};
 
 /// What the features are trained against. It is never perturbed by SAM, and has an optimiser of its
 /// own with the student's schedule.

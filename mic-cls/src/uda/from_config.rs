@@ -5,7 +5,9 @@ use mic_core::augment::{ColorJitterConfig, Gates, Normalization, StrongConfig};
 use mic_nn::optim::{SamConfig, SgdConfig};
 use mic_nn::schedule::{InverseDecay, WarmStart};
 
-use super::{AdversaryOptions, Ascent, Gating, MaskedConsistency, Options, PythonRandom, SgdOptions};
+use super::{
+    AdversaryOptions, Ascent, Gating, MaskedConsistency, Options, PythonRandom, SgdOptions,
+};
 use crate::config::{Adversarial, Config, Gates as Drawn, MaskOptions, OptimizerConfig, Sharpness};
 
 impl Options {

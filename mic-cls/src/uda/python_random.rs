@@ -57,8 +57,7 @@ impl PythonRandom {
 
     fn refill(&mut self) {
         for i in 0..SIZE {
-            let joined =
-                (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % SIZE] & 0x7fff_ffff);
+            let joined = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % SIZE] & 0x7fff_ffff);
             let twist = if joined & 1 == 1 { 0x9908_b0df } else { 0 };
             self.state[i] = self.state[(i + SHIFT) % SIZE] ^ (joined >> 1) ^ twist;
         }
@@ -111,7 +110,10 @@ mod tests {
     fn later_draws_and_long_seeds_are_pythons() {
         let mut random = PythonRandom::new(12);
         let thousandth = (0..1000).map(|_| random.uniform()).last().unwrap();
-        assert!((thousandth - THOUSANDTH_OF_12).abs() < 1e-15, "{thousandth}");
+        assert!(
+            (thousandth - THOUSANDTH_OF_12).abs() < 1e-15,
+            "{thousandth}"
+        );
         let first = PythonRandom::new((1 << 40) + 5).uniform();
         assert!((first - FIRST_OF_LONG).abs() < 1e-15, "{first}");
     }

@@ -146,7 +146,8 @@ impl Adaptation {
             } = &adversary.conditioning
             {
                 let matrices = [("features", features), ("predictions", predictions)];
-                state.extend(matrices.map(|(name, m)| (format!("{CONDITIONING}{name}"), m.clone())));
+                state
+                    .extend(matrices.map(|(name, m)| (format!("{CONDITIONING}{name}"), m.clone())));
             }
         }
         Ok(state)

@@ -5,15 +5,15 @@
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
+use mic_cls::losses::DomainLoss;
+use mic_cls::uda::{
+    Adaptation, AdversaryOptions, Ascent, Gating, MaskedConsistency, Options, SgdOptions,
+    Statistics, TeacherNorm, WeightedLosses,
+};
 use mic_core::augment::{
     ColorJitter, ColorJitterConfig, GaussianBlur, JitterOp, Normalization, Strong, StrongConfig,
 };
 use mic_core::{BlockMaskConfig, Confidence};
-use mic_cls::losses::DomainLoss;
-use mic_cls::uda::{
-    Adaptation, AdversaryOptions, Ascent, Gating, MaskedConsistency, Options, SgdOptions, Statistics,
-    TeacherNorm, WeightedLosses,
-};
 use mic_nn::forward::Drops;
 use mic_nn::optim::{SamConfig, SgdConfig};
 use mic_nn::schedule::{InverseDecay, WarmStart};
@@ -53,8 +53,13 @@ impl Recorded {
         if !expected.dtype().is_float() {
             return self.golden.check_within(key, actual, 0.0);
         }
-        let largest = self.golden.numbers(key).iter().fold(0f64, |m, v| m.max(v.abs()));
-        self.golden.check_within(key, actual, self.tolerance * largest.max(0.02));
+        let largest = self
+            .golden
+            .numbers(key)
+            .iter()
+            .fold(0f64, |m, v| m.max(v.abs()));
+        self.golden
+            .check_within(key, actual, self.tolerance * largest.max(0.02));
     }
 
     pub fn check_scalar(&self, key: &str, actual: f64) {
@@ -66,7 +71,9 @@ impl Recorded {
     }
 
     pub fn number(&self, key: &str) -> f64 {
-        self.golden.config[key].as_f64().unwrap_or_else(|| panic!("no number {key}"))
+        self.golden.config[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no number {key}"))
     }
 
     pub fn count(&self, key: &str) -> usize {
@@ -83,7 +90,10 @@ pub fn strong(file: &Recorded, prefix: &str) -> Option<Strong> {
         contrast: factors("contrast"),
         saturation: factors("saturation"),
         hue: factors("hue"),
-        order: values(order).iter().map(|op| JitterOp::ALL[*op as usize]).collect(),
+        order: values(order)
+            .iter()
+            .map(|op| JitterOp::ALL[*op as usize])
+            .collect(),
     });
     let blur = get("blur_sigma").map(|sigma| GaussianBlur {
         sigma: values(sigma)[0],
@@ -164,7 +174,11 @@ pub fn images(batch: usize, side: usize, phase: f64) -> Tensor {
 pub fn same(a: &Tensor, b: &Tensor) -> bool {
     let bits = |t: &Tensor| -> Vec<u64> {
         let t = t.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
-        t.to_vec1::<f64>().unwrap().into_iter().map(f64::to_bits).collect()
+        t.to_vec1::<f64>()
+            .unwrap()
+            .into_iter()
+            .map(f64::to_bits)
+            .collect()
     };
     a.dims() == b.dims() && bits(a) == bits(b)
 }
