@@ -5,14 +5,19 @@
 //! - [`losses`]: minimum class confusion and conditional adversarial adaptation.
 //! - [`uda`]: the training step: source only, CDAN, CDAN with MCC, SDAT, each with or without masked
 //!   image consistency.
-//! - [`train`], [`evaluate`], [`metrics`]: the runs around it.
+//! - [`sets`], [`train`], [`evaluate`], [`metrics`]: the runs around it; [`inference`] and
+//!   [`predict`] use what they leave.
 
 pub mod config;
 pub mod error;
 pub mod evaluate;
+pub mod inference;
+mod learner;
 pub mod losses;
 pub mod metrics;
 pub mod model;
+pub mod predict;
+pub mod sets;
 pub mod train;
 pub mod uda;
 pub mod weights;

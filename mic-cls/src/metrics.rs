@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use candle_core::{DType, Tensor};
+use mic_run::record::Evaluation;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Selection;
 use crate::{Error, Result};
 
 /// Images by true and predicted class.
@@ -203,6 +205,35 @@ impl Tally {
         self.images += rows.len();
         self.confusion.add(&predictions, &labels);
         Ok(())
+    }
+
+    /// What a run records: `top1`, `top<k>`, `mean_class`,
+    /// `mean_iou` and `loss`, and for every class its accuracy and IoU. `select` is the main one.
+    pub fn evaluation(&self, classes: &[String], select: Selection) -> Evaluation {
+        let metrics = self.confusion.metrics();
+        let scores = [
+            ("top1".to_owned(), metrics.top1),
+            (format!("top{}", self.k), self.top_k()),
+            ("mean_class".to_owned(), metrics.mean_class),
+            ("mean_present".to_owned(), metrics.mean_present),
+            ("mean_iou".to_owned(), metrics.mean_iou),
+            ("loss".to_owned(), self.loss()),
+        ];
+        let main = match select {
+            Selection::Top1 => "top1",
+            Selection::MeanClass => "mean_class",
+        };
+        Evaluation {
+            main: main.into(),
+            scores: scores.into(),
+            classes: classes.to_vec(),
+            class_scores: [
+                ("accuracy".to_owned(), metrics.accuracy),
+                ("iou".to_owned(), metrics.iou),
+            ]
+            .into(),
+            ..Evaluation::default()
+        }
     }
 
     /// Mean cross-entropy; `None` without images.

@@ -1,15 +1,26 @@
-//! Training: from a configuration and batches to a trained network.
+//! Training: from a configuration and its images to a trained network.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
 
+use candle_core::Tensor;
+use mic_data::classification::{
+    ClassificationPipeline, ClassificationPipelineConfig, EvaluationSet,
+};
 use mic_data::rng::stream;
 use mic_nn::forward::RandomDrops;
+use mic_nn::threads::train_in_pool;
+use mic_run::checkpoint::Progress;
+use mic_run::folder::RunFolder;
+use mic_run::train::{Outcome, Plan, Session};
+use mic_run::watch::Watch;
+use mic_run::{Learner, StopRequest};
 
 use crate::config::Config;
+use crate::learner::ClsLearner;
 use crate::model::{ClassifierConfig, Network};
+use crate::sets::Sets;
 use crate::uda::{Adaptation, ClsBatch, Draws, Options};
-use crate::{Result, weights};
+use crate::{Error, Result, weights};
 
 /// The method that a configuration names, with its networks, holding the weights that the run starts
 /// from: random ones, those of `model.pretrained`, or those of `train.init_from`.
@@ -39,28 +50,98 @@ pub fn step(
     step: u64,
     batch: &ClsBatch,
 ) -> Result<BTreeMap<String, f64>> {
-    let (images, _, height, width) = batch.target.dims4()?;
-    let draws = Draws::sample(adaptation.options(), seed, step, (images, height, width))?;
+    let draws = match &batch.target {
+        Some(target) => {
+            let (images, _, height, width) = target.dims4()?;
+            Draws::sample(adaptation.options(), seed, step, (images, height, width))?
+        }
+        None => Draws::default(),
+    };
     let drops = RandomDrops::new(stream(seed, "dropout", step));
     adaptation.step(step, batch, &draws, &drops, None)
 }
 
-/// Trains for the steps of `range` on `batches` of their numbers; `done` sees the method and the
-/// scalars after each.
+/// What a run has around it.
+#[derive(Default)]
+pub struct Around<'a> {
+    /// Where checkpoints go; without a folder none are written.
+    pub folder: Option<&'a RunFolder>,
+    /// Those who watch.
+    pub watchers: Vec<&'a mut (dyn Watch + 'a)>,
+    /// Asks the run to stop early.
+    pub stop: StopRequest,
+    /// Tensors and position of the run to go on with.
+    pub resumed: Option<(HashMap<String, Tensor>, Progress)>,
+}
+
+/// A run that ended.
+pub struct Trained {
+    /// What it reports.
+    pub outcome: Outcome,
+    /// The trained method.
+    pub adaptation: Adaptation,
+}
+
+/// What the training loop is to do.
 ///
 /// # Errors
-/// Those of `batches`, `done` and [`step`].
-pub fn run(
-    adaptation: &mut Adaptation,
-    seed: u64,
-    range: Range<u64>,
-    mut batches: impl FnMut(u64) -> Result<ClsBatch>,
-    mut done: impl FnMut(u64, &Adaptation, BTreeMap<String, f64>) -> Result<()>,
-) -> Result<()> {
-    for number in range {
-        let batch = batches(number)?;
-        let scalars = step(adaptation, seed, number, &batch)?;
-        done(number, adaptation, scalars)?;
-    }
-    Ok(())
+/// A configuration that TOML cannot express.
+pub fn plan(config: &Config) -> Result<Plan> {
+    Ok(Plan {
+        program: "mic-cls".into(),
+        config: config.to_toml()?,
+        seed: config.seed,
+        iterations: config.train.iterations,
+        eval_every: config.train.eval_every,
+        options: config.run.clone(),
+    })
+}
+
+/// Trains as the configuration says. The same configuration and images give the same network, bit
+/// for bit, for any number of loader threads, also when the run was interrupted and resumed.
+///
+/// # Errors
+/// Images that cannot be read, a loss that is not finite, weights that do not fit, files that cannot
+/// be written.
+pub fn run(config: &Config, sets: &Sets, around: Around<'_>) -> Result<Trained> {
+    train_in_pool(None, || run_here(config, sets, around))?
+}
+
+fn run_here(config: &Config, sets: &Sets, around: Around<'_>) -> Result<Trained> {
+    let classes = sets.source.class_names();
+    let adaptation = build(config, classes.len())?;
+    let pipeline = pipeline(config, sets)?;
+    let test = sets.test.as_ref().map(|set| {
+        let transform = config.data.transform.clone();
+        EvaluationSet::new(set.clone(), config.train.batch, transform)
+    });
+    let mut learner = ClsLearner::new(config, classes, adaptation, pipeline, test.transpose()?);
+    let progress = match around.resumed {
+        Some((content, progress)) => {
+            learner.restore(&content, progress.step)?;
+            progress
+        }
+        None => Progress::default(),
+    };
+    let session = Session {
+        folder: around.folder,
+        watchers: around.watchers,
+        stop: around.stop,
+        progress,
+    };
+    let outcome = mic_run::train::train(&mut learner, &plan(config)?, session)?;
+    Ok(Trained {
+        outcome,
+        adaptation: learner.into_adaptation(),
+    })
+}
+
+fn pipeline(config: &Config, sets: &Sets) -> Result<ClassificationPipeline> {
+    let pipeline = ClassificationPipelineConfig {
+        batch: config.train.batch,
+        transform: config.data.transform.clone(),
+    };
+    let (source, target) = (sets.source.clone(), sets.target.clone());
+    let pipeline = ClassificationPipeline::new(source, target, pipeline, config.seed, (0, 1));
+    pipeline.map_err(|error| Error::Config(format!("train.batch or data: {error}")))
 }

@@ -10,23 +10,53 @@ use mic_nn::params::LoadReport;
 use mic_nn::weights::{self, Weights};
 
 use crate::model::{BackboneConfig, Network};
-use crate::uda::{DISCRIMINATOR, OPTIMIZER, OPTIMIZER_OF_DISCRIMINATOR, STUDENT, TEACHER};
+use crate::uda::{
+    CONDITIONING, DISCRIMINATOR, OPTIMIZER, OPTIMIZER_OF_DISCRIMINATOR, REVERSALS, STUDENT, TEACHER,
+};
 use crate::{Error, Result};
+
+/// Prefixes of tensors that are not the student's.
+const OTHERS: [&str; 6] = [
+    TEACHER,
+    DISCRIMINATOR,
+    OPTIMIZER,
+    OPTIMIZER_OF_DISCRIMINATOR,
+    CONDITIONING,
+    REVERSALS,
+];
 
 /// The student's tensors of a weights file: a published checkpoint or one of this program.
 ///
 /// # Errors
 /// A missing, foreign or truncated file: names the file and the reason.
 pub fn read(path: &Path) -> Result<Weights> {
-    let others = [
-        TEACHER,
-        DISCRIMINATOR,
-        OPTIMIZER,
-        OPTIMIZER_OF_DISCRIMINATOR,
-    ];
     let weights = weights::load(path).map_err(run)?;
-    let student = weights.retain(|name| !others.iter().any(|prefix| name.starts_with(prefix)));
+    let student = weights.retain(|name| !OTHERS.iter().any(|prefix| name.starts_with(prefix)));
     Ok(student.strip(STUDENT).strip("module."))
+}
+
+/// The teacher's tensors of a checkpoint of this program.
+///
+/// # Errors
+/// Those of [`read`]; a file without a teacher.
+pub fn read_teacher(path: &Path) -> Result<Weights> {
+    let teacher = weights::load(path).map_err(run)?.below(TEACHER);
+    if teacher.names().next().is_none() {
+        return Err(Error::Run(format!(
+            "{} has no teacher ({TEACHER}*): it was trained without masked images",
+            path.display()
+        )));
+    }
+    Ok(teacher)
+}
+
+/// The configuration (TOML) that a checkpoint was trained with; `None` in files of other programs.
+///
+/// # Errors
+/// A file that cannot be read: names it.
+pub fn read_config(path: &Path) -> Result<Option<String>> {
+    let file = weights::Checkpoint::open(path).map_err(run)?;
+    Ok(file.metadata().get("config").cloned())
 }
 
 /// Writes tensors and string metadata to a safetensors file, which is complete or absent.
@@ -71,6 +101,17 @@ pub fn load_all(network: &Network, path: &Path) -> Result<LoadReport> {
     let report = network.store.load_weights(&read(path)?).map_err(run)?;
     let fits = report.complete();
     check(path, &report, fits, "model and the classes")?;
+    Ok(report)
+}
+
+/// Fills the whole network from the teacher of a checkpoint.
+///
+/// # Errors
+/// Those of [`load_all`]; a checkpoint without a teacher.
+pub fn load_teacher(network: &Network, path: &Path) -> Result<LoadReport> {
+    let report = network.store.load_weights(&read_teacher(path)?);
+    let report = report.map_err(run)?;
+    check(path, &report, report.complete(), "model and the classes")?;
     Ok(report)
 }
 

@@ -172,9 +172,9 @@ fn check(file: &Recorded) -> Result<()> {
         let batch = ClsBatch {
             source: get("x_s"),
             labels: get("labels_s"),
-            target: get("x_t"),
+            target: Some(get("x_t")),
         };
-        let (_, _, height, width) = batch.target.dims4()?;
+        let (_, _, height, width) = get("x_t").dims4()?;
         let ratio = file.number("ratio");
         let blocks = BlockMask::from_uniforms(&get("mask.rand"), ratio, height, width)?;
         let draws = Draws {

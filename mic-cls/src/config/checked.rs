@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use mic_run::RunOptions;
+
 use super::check::{at_least, one_of, refuse};
 use super::raw::{RawConfig, RawTrain};
 use super::{DataConfig, MaskOptions, Method, ModelConfig, OptimizerConfig};
@@ -26,6 +28,8 @@ pub struct Config {
     pub optimizer: OptimizerConfig,
     /// Length and evaluation.
     pub train: TrainConfig,
+    /// What the run writes and when it stops.
+    pub run: RunOptions,
 }
 
 /// Length and evaluation of a run.
@@ -41,6 +45,8 @@ pub struct TrainConfig {
     pub select: Selection,
     /// The network that is evaluated and kept.
     pub evaluate: Evaluated,
+    /// Whether the backbone's activations are computed again in the backward pass.
+    pub recompute: bool,
     /// A checkpoint whose weights to start from.
     pub init_from: Option<PathBuf>,
 }
@@ -70,18 +76,21 @@ impl RawConfig {
     ///
     /// [`Error::Config`] names the key, what was found and what is allowed.
     pub fn check(self) -> Result<Config> {
-        let data = DataConfig::check(&self.data)?;
+        let method = Method::check(&self.method)?;
+        let needs_target = method.needs_target() || self.mask.is_some();
+        let data = DataConfig::check(&self.data, needs_target)?;
         let model = ModelConfig::check(&self.model, data.size)?;
         let pretrained = model.pretrained.is_some();
         let mask = self.mask.as_ref();
         Ok(Config {
             seed: self.seed,
-            method: Method::check(&self.method)?,
+            method,
             mask: mask
                 .map(|mask| MaskOptions::check(mask, data.size))
                 .transpose()?,
             optimizer: OptimizerConfig::check(&self.optimizer, pretrained)?,
             train: TrainConfig::check(&self.train, mask.is_some())?,
+            run: run_options(&self.run)?,
             model,
             data,
             raw: self,
@@ -89,7 +98,32 @@ impl RawConfig {
     }
 }
 
+fn run_options(raw: &RunOptions) -> Result<RunOptions> {
+    let checked = raw.check();
+    checked.map_err(|error| Error::Config(error.to_string()))?;
+    Ok(raw.clone())
+}
+
 impl Config {
+    /// The configuration with the names of the classes, which are those of the source.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if it has other names already.
+    pub fn with_classes(mut self, classes: &[String]) -> Result<Self> {
+        let known = &self.raw.data.classes;
+        if !known.is_empty() && known != classes {
+            return refuse(
+                "data.classes",
+                format!("{known:?}"),
+                format!("the classes of the source, {classes:?}; or leave the key out"),
+            );
+        }
+        self.raw.data.classes = classes.to_vec();
+        self.data.classes = classes.to_vec();
+        Ok(self)
+    }
+
     /// The configuration as TOML, with every default filled in; reading it gives this
     /// configuration again.
     ///
@@ -128,6 +162,7 @@ impl TrainConfig {
             eval_every: raw.eval_every,
             select: one_of("train.select", &raw.select, &measures)?,
             evaluate,
+            recompute: raw.recompute,
             init_from: raw.init_from.as_ref().map(PathBuf::from),
         })
     }

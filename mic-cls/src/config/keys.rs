@@ -1,5 +1,6 @@
 //! Unknown keys, reported with the known key that was probably meant.
 
+use mic_run::RunOptions;
 use toml::{Table, Value};
 
 use super::distance::nearest;
@@ -58,6 +59,7 @@ fn full() -> RawConfig {
         class_names: Vec::new(),
         images: Some(String::new()),
         labels: Some(String::new()),
+        suffix: Some(String::new()),
     };
     let model = RawModel::default();
     let data = RawData::default();
@@ -75,7 +77,7 @@ fn full() -> RawConfig {
         },
         data: RawData {
             source: set.clone(),
-            target: set.clone(),
+            target: Some(set.clone()),
             test: Some(set),
             ..data
         },
@@ -92,5 +94,6 @@ fn full() -> RawConfig {
             init_from: Some(String::new()),
             ..RawTrain::default()
         },
+        run: RunOptions::default(),
     }
 }

@@ -71,6 +71,11 @@ const STATISTICS: [(&str, Statistics); 2] = [
 ];
 
 impl Method {
+    /// Whether it trains on target images, masked ones aside.
+    pub fn needs_target(&self) -> bool {
+        self.mcc.is_some() || self.adversarial.is_some()
+    }
+
     pub(super) fn check(raw: &RawMethod) -> Result<Self> {
         let (cdan, mcc, sam) = one_of("method.kind", &raw.kind, &KINDS)?;
         let temperature = positive("method.temperature", raw.temperature)?;

@@ -15,7 +15,7 @@ pub mod raw;
 mod read;
 
 pub use checked::{Config, Evaluated, Selection, TrainConfig};
-pub use data::{Benchmark, DataConfig, SetConfig, SetKind, Split, TrainTransform};
+pub use data::{DataConfig, SetConfig};
 pub use mask::{Gates, MaskOptions};
 pub use method::{Adversarial, Method, Sharpness};
 pub use model::ModelConfig;

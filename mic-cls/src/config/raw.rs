@@ -1,5 +1,6 @@
 //! The configuration file as written: one TOML table a concept, every key with a default.
 
+use mic_run::RunOptions;
 use serde::{Deserialize, Serialize};
 
 /// A whole run. Unknown keys are errors.
@@ -20,6 +21,8 @@ pub struct RawConfig {
     pub optimizer: RawOptimizer,
     /// Length, evaluation, selection.
     pub train: RawTrain,
+    /// Checkpoints, records and early ends.
+    pub run: RunOptions,
 }
 
 /// The network: a backbone, a bottleneck and a linear head.
@@ -114,10 +117,14 @@ impl Default for RawVit {
 pub struct RawData {
     /// Labelled images of the source domain.
     pub source: RawSet,
-    /// Images of the target domain; labels, if there are any, never reach training.
-    pub target: RawSet,
+    /// Images of the target domain; labels, if there are any, never reach training. `source_only`
+    /// without `mask` needs none.
+    pub target: Option<RawSet>,
     /// Labelled images that evaluation reports on.
     pub test: Option<RawSet>,
+    /// Names of the classes in the order of their ids. Training writes those of the source here;
+    /// where there are some already, the source must have the same.
+    pub classes: Vec<String>,
     /// Side of the square images that the network sees.
     pub size: usize,
     /// Side to which images are scaled, whatever their shape, before they are cropped to `size`.
@@ -139,8 +146,9 @@ impl Default for RawData {
     fn default() -> Self {
         Self {
             source: RawSet::default(),
-            target: RawSet::default(),
+            target: None,
             test: None,
+            classes: Vec::new(),
             size: 224,
             resize: 256,
             crop: "random_resized_crop".into(),
@@ -157,9 +165,10 @@ impl Default for RawData {
 #[serde(deny_unknown_fields, default)]
 pub struct RawSet {
     /// `visda2017`, `office_home`, `domainnet`, `folder` (one folder a class), `list` (a text file
-    /// with a path and a class id a line) or `idx` (MNIST's format).
+    /// with a path and a class id a line), `idx` (MNIST's format) or, for the target only, `images`
+    /// (files without classes).
     pub kind: String,
-    /// Folder of the data set; with `list` that of relative paths.
+    /// Folder of the data set or of the images; with `list` that of relative paths.
     pub root: Option<String>,
     /// Published sets: one domain or more, such as `["Ar"]`, joined in this order.
     pub domains: Vec<String>,
@@ -168,12 +177,14 @@ pub struct RawSet {
     /// `list`: the text file.
     pub list: Option<String>,
     /// `list`: names of the classes, in the order of their ids. `folder`: the same, where another
-    /// order than the alphabetical one is wanted.
+    /// order than the alphabetical one is wanted. `idx`: the same, where they are no digits.
     pub class_names: Vec<String>,
     /// `idx`: the file of images.
     pub images: Option<String>,
     /// `idx`: the file of labels.
     pub labels: Option<String>,
+    /// `images`: the end of the file names, such as `.jpg`.
+    pub suffix: Option<String>,
 }
 
 /// How the network is trained.
@@ -328,6 +339,9 @@ pub struct RawTrain {
     pub select: String,
     /// The network that is evaluated and kept: `student` or `teacher` (needs `mask`).
     pub evaluate: String,
+    /// Whether the backbone's activations are computed again in the backward pass: less memory, more
+    /// time, the same numbers.
+    pub recompute: bool,
     /// A checkpoint to start from (weights only).
     pub init_from: Option<String>,
 }
@@ -340,6 +354,7 @@ impl Default for RawTrain {
             eval_every: 1_000,
             select: "top1".into(),
             evaluate: "student".into(),
+            recompute: false,
             init_from: None,
         }
     }

@@ -4,36 +4,34 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use mic_core::{PseudoLabelConfig, PseudoLabels};
-use mic_nn::autograd::backward;
-use mic_nn::forward::{Drops, Forward, NormMode};
-use mic_nn::ops::{self, CrossEntropyOptions};
-use mic_nn::optim::{Grads, Optimizer, Sam, Sgd};
+use mic_nn::forward::Drops;
+use mic_nn::optim::{Grads, Sam, Sgd};
+use mic_nn::params::Buffer;
 
 use super::log::Log;
-use super::{Adversary, ClsBatch, Draws, Options, Statistics, Teacher, WeightedLosses};
-use crate::losses::minimum_class_confusion;
-use crate::model::{Network, Output};
-use crate::{Error, Result};
+use super::passes::Inputs;
+use super::{Adversary, ClsBatch, Draws, Options, Teacher};
+use crate::Result;
+use crate::model::Network;
 
 /// Sees named intermediate tensors of a step, such as `teacher.logits` or `update.grad.head.bias`.
 pub type Tap<'a> = dyn FnMut(&str, &Tensor) + 'a;
 
 /// Student, teacher, adversary and their optimisers.
 pub struct Adaptation {
-    options: Options,
+    pub(super) options: Options,
     pub(super) student: Network,
     pub(super) teacher: Option<Teacher>,
     pub(super) adversary: Option<Adversary>,
-    sam: Option<Sam>,
+    pub(super) sam: Option<Sam>,
     pub(super) sgd: Sgd,
-    grads: Grads,
+    pub(super) grads: Grads,
 }
 
-/// The masked target images and what the teacher says of the whole ones.
-struct Masked {
-    images: Tensor,
-    pseudo: PseudoLabels,
+/// What a step changes before it is known to succeed.
+struct Before {
+    buffers: Vec<(Buffer, Tensor)>,
+    reversals: u64,
 }
 
 impl Adaptation {
@@ -106,8 +104,9 @@ impl Adaptation {
     /// Unmasked and masked images have a backward pass each, so that one graph is alive at a time.
     ///
     /// # Errors
-    /// A batch that does not fit the method, or a loss that is not finite. Weights may be perturbed
-    /// then: training cannot go on.
+    /// A batch that does not fit the method; [`NonFinite`](mic_run::NonFinite) for a loss or gradient
+    /// that is not finite. Student, discriminator and optimisers are then as before the step, and
+    /// so are all running statistics; the teacher's weights have followed the student's once.
     pub fn step(
         &mut self,
         step: u64,
@@ -117,184 +116,64 @@ impl Adaptation {
         mut tap: Option<&mut Tap>,
     ) -> Result<BTreeMap<String, f64>> {
         batch.check()?;
-        let mut log = Log::new(step);
-        let (sources, labels) = (batch.sources()?, batch.classes()?);
-        // One batch norm sees both domains, where both are used.
-        let images = match self.options.joint() {
-            true => batch.images()?,
-            false => batch.source.clone(),
-        };
-        let masked = self.masked(step, batch, draws, &mut log, &mut tap)?;
-        let first = Forward::train(drops);
-        let later = match self.options.statistics {
-            Statistics::EveryPass => first,
-            Statistics::CleanPass => Forward {
-                norm: NormMode::BatchOnly,
-                ..first
-            },
-        };
-        let mut unmasked = first;
-        self.grads.clear();
-
-        // Ascent: to where the task losses are larger. The adversary has no part in it.
-        if let (Some(sam), Some(ascent)) = (&mut self.sam, self.options.ascent) {
-            let factor = if ascent.trade_off {
-                self.options.trade_off
-            } else {
-                1.0
-            };
-            let output = self.student.net.forward(&images, &unmasked)?;
-            let source = output.narrow(0, sources)?;
-            show(&mut tap, "ascent.logits", &source.logits);
-            let mut loss = log.loss("ascent.cls", cross_entropy(&source, &labels, None)?)?;
-            if let Some(temperature) = self.options.mcc {
-                let mcc = target_confusion(&output, sources, temperature)?;
-                loss = (loss + (log.loss("ascent.mcc", mcc)? * factor)?)?;
+        let before = self.before();
+        let mut log = Log::default();
+        match self.whole(step, batch, draws, drops, &mut log, &mut tap) {
+            Ok(()) => Ok(log.scalars),
+            Err(error) => {
+                self.undo(before)?;
+                Err(error)
             }
-            self.grads.accumulate(&backward(&loss)?)?;
-            if let Some(Masked { images, pseudo }) = &masked {
-                let output = self.student.net.forward(images, &later)?;
-                show(&mut tap, "ascent.masked.logits", &output.logits);
-                let loss = cross_entropy(&output, &pseudo.label, Some(&pseudo.weight))?;
-                let loss = (log.loss("ascent.masked", loss)? * factor)?;
-                self.grads.accumulate(&backward(&loss)?)?;
-            }
-            let transfer = log.get("ascent.mcc") + log.get("ascent.masked");
-            log.note("ascent.total", log.get("ascent.cls") + factor * transfer);
-            show_grads(&mut tap, "ascent.grad.", &self.student, &self.grads);
-            log.note("ascent.norm", sam.ascend(&mut self.grads)?);
-            show_params(&mut tap, "perturbed.", &self.student);
-            unmasked = later;
         }
-
-        // The gradient that updates the weights, taken there.
-        let trade_off = self.options.trade_off;
-        let output = self.student.net.forward(&images, &unmasked)?;
-        let source = output.narrow(0, sources)?;
-        show(&mut tap, "update.logits", &source.logits);
-        log.note(
-            "accuracy.source",
-            ops::pixel_accuracy(&source.logits, &labels)?,
-        );
-        let mut loss = log.loss("loss.cls", cross_entropy(&source, &labels, None)?)?;
-        if let Some(adversary) = &mut self.adversary {
-            adversary.grads.clear();
-            let score = adversary.score(&output, sources, &first)?;
-            show(&mut tap, "update.domain", &score.probabilities);
-            log.note("accuracy.domain", score.accuracy);
-            loss = (loss + (log.loss("loss.cdan", score.loss)? * trade_off)?)?;
-        }
-        if let Some(temperature) = self.options.mcc {
-            let mcc = target_confusion(&output, sources, temperature)?;
-            loss = (loss + (log.loss("loss.mcc", mcc)? * trade_off)?)?;
-        }
-        let gradients = backward(&loss)?;
-        self.grads.accumulate(&gradients)?;
-        if let Some(adversary) = &mut self.adversary {
-            adversary.grads.accumulate(&gradients)?;
-        }
-        drop((gradients, loss, source, output));
-        if let Some(Masked { images, pseudo }) = &masked {
-            let output = self.student.net.forward(images, &later)?;
-            show(&mut tap, "update.masked.logits", &output.logits);
-            let weight = self.updates_by_confidence().then_some(&pseudo.weight);
-            let loss = cross_entropy(&output, &pseudo.label, weight)?;
-            let loss = (log.loss("loss.masked", loss)? * trade_off)?;
-            self.grads.accumulate(&backward(&loss)?)?;
-        }
-        let transfer = log.get("loss.cdan") + log.get("loss.mcc") + log.get("loss.masked");
-        log.note("loss.transfer", transfer);
-        log.note("loss.total", log.get("loss.cls") + trade_off * transfer);
-        show_grads(&mut tap, "update.grad.", &self.student, &self.grads);
-
-        // Back to where the step began, and down from there.
-        let schedule = self.options.sgd.schedule;
-        let lr = |base| schedule.lr(step as usize, base);
-        if let Some(adversary) = &mut self.adversary {
-            adversary.update(&lr)?;
-        }
-        if let Some(sam) = &mut self.sam {
-            sam.restore()?;
-        }
-        self.sgd.step(&self.grads, &lr)?;
-        Ok(log.scalars)
     }
 
-    /// The teacher follows the student and labels the whole target images; then they are masked.
-    fn masked(
+    fn whole(
         &mut self,
         step: u64,
         batch: &ClsBatch,
         draws: &Draws,
+        drops: &dyn Drops,
         log: &mut Log,
         tap: &mut Option<&mut Tap>,
-    ) -> Result<Option<Masked>> {
-        let (Some(teacher), Some(options)) = (&mut self.teacher, &self.options.masked) else {
-            return Ok(None);
+    ) -> Result<()> {
+        let masked = self.masked(step, batch, draws, log, tap)?;
+        let inputs = Inputs {
+            // One batch norm sees both domains, where both are used.
+            images: match self.options.joint() {
+                true => batch.images()?,
+                false => batch.source.clone(),
+            },
+            sources: batch.sources()?,
+            labels: batch.classes()?,
+            masked,
         };
-        log.note("teacher.alpha", teacher.follow(step, &self.student)?);
-        let config = PseudoLabelConfig::new(options.confidence);
-        let pseudo = teacher.pseudo_labels(&batch.target, &config, tap)?;
-        log.note("pseudo.weight", f64::from(pseudo.confidence));
-        show(tap, "pseudo.label", &pseudo.label);
-        show(tap, "pseudo.weight", &pseudo.weight);
-        let Some(draws) = &draws.masked else {
-            return Err(Error::Run(
-                "the step needs draws of the masked images, and there are none".into(),
-            ));
-        };
-        let mut images = batch.target.clone();
-        if let Some(strong) = &draws.strong {
-            images = strong.apply(&images, &options.normalization)?;
-        }
-        let images = draws.blocks.apply(&images)?;
-        show(tap, "masked.images", &images);
-        Ok(Some(Masked { images, pseudo }))
+        self.ascend(&inputs, drops, log, tap)?;
+        self.descend(&inputs, drops, log, tap)?;
+        self.update(step)
     }
 
-    /// Whether the confidence of pseudo-labels enters the loss that updates the weights.
-    fn updates_by_confidence(&self) -> bool {
-        let masked = self.options.masked.as_ref();
-        let both = masked.is_some_and(|masked| masked.weighted == WeightedLosses::Both);
-        both || self.sam.is_none()
-    }
-}
-
-/// The mean cross-entropy of labels (B), each with its weight.
-fn cross_entropy(output: &Output, labels: &Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
-    let options = CrossEntropyOptions {
-        ignore: None,
-        weight: weight.cloned(),
-        class_weight: None,
-    };
-    Ok(ops::cross_entropy(&output.logits, labels, &options)?)
-}
-
-/// Minimum class confusion of the images behind the first `sources`.
-fn target_confusion(output: &Output, sources: usize, temperature: f64) -> Result<Tensor> {
-    let targets = output.logits.dim(0)? - sources;
-    let target = output.logits.narrow(0, sources, targets)?;
-    Ok(minimum_class_confusion(&target, temperature)?)
-}
-
-pub(super) fn show(tap: &mut Option<&mut Tap>, name: &str, tensor: &Tensor) {
-    if let Some(tap) = tap {
-        tap(name, tensor);
-    }
-}
-
-fn show_grads(tap: &mut Option<&mut Tap>, prefix: &str, network: &Network, grads: &Grads) {
-    let Some(tap) = tap else { return };
-    for (name, _) in network.store.params() {
-        if let Some(grad) = grads.get(&name) {
-            tap(&format!("{prefix}{name}"), grad);
+    fn before(&self) -> Before {
+        let teacher = self.teacher.as_ref().map(|t| &t.network().store);
+        let adversary = self.adversary.as_ref().map(|a| &a.store);
+        let others = teacher.into_iter().chain(adversary);
+        let stores = std::iter::once(&self.student.store).chain(others);
+        let buffers = stores.flat_map(|store| store.buffers());
+        Before {
+            buffers: buffers.map(|(_, b)| (b.clone(), b.get())).collect(),
+            reversals: self.adversary.as_ref().map_or(0, |a| a.reversals),
         }
     }
-}
 
-fn show_params(tap: &mut Option<&mut Tap>, prefix: &str, network: &Network) {
-    let Some(tap) = tap else { return };
-    for (name, tensor) in network.store.params() {
-        tap(&format!("{prefix}{name}"), &tensor);
+    fn undo(&mut self, before: Before) -> Result<()> {
+        for (buffer, value) in before.buffers {
+            buffer.set(value);
+        }
+        if let Some(adversary) = &mut self.adversary {
+            adversary.reversals = before.reversals;
+        }
+        if let Some(sam) = &mut self.sam {
+            sam.restore()?;
+        }
+        Ok(())
     }
 }

@@ -11,14 +11,21 @@ pub struct ClsBatch {
     pub source: Tensor,
     /// Their classes, U8, U32 or I64 (B).
     pub labels: Tensor,
-    /// Target images, as many and of the same size.
-    pub target: Tensor,
+    /// Target images of the same size; `None` for methods that have no use for them.
+    pub target: Option<Tensor>,
 }
 
 impl ClsBatch {
     /// Source and target images as one batch, source first.
     pub(super) fn images(&self) -> Result<Tensor> {
-        Ok(Tensor::cat(&[&self.source, &self.target], 0)?)
+        Ok(Tensor::cat(&[&self.source, self.target()?], 0)?)
+    }
+
+    /// The target images.
+    pub(super) fn target(&self) -> Result<&Tensor> {
+        self.target.as_ref().ok_or_else(|| {
+            Error::Run("the method trains on target images, and the batch has none".into())
+        })
     }
 
     /// Number of source images.
@@ -34,7 +41,7 @@ impl ClsBatch {
     /// # Errors
     /// Images and labels that differ in number, or domains that differ in image size.
     pub(super) fn check(&self) -> Result<()> {
-        let (source, target) = (self.source.dims(), self.target.dims());
+        let source = self.source.dims();
         if self.labels.dims() != [self.sources()?] {
             return Err(Error::Run(format!(
                 "the batch has {} source images and labels {:?}; every image needs one",
@@ -42,6 +49,9 @@ impl ClsBatch {
                 self.labels.dims()
             )));
         }
+        let Some(target) = self.target.as_ref().map(Tensor::dims) else {
+            return Ok(());
+        };
         if source.len() != target.len() || source[1..] != target[1..] {
             return Err(Error::Run(format!(
                 "source images are {source:?} and target images {target:?}; one batch norm sees both, \

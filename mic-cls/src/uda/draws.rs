@@ -24,7 +24,7 @@ pub struct MaskDraws {
 }
 
 impl Draws {
-    /// Draws for `step` of the run `seed`, for a target batch (B, C, H, W).
+    /// Draws for `step` of the run `seed`, for `size` = (B, H, W) of the target batch.
     ///
     /// # Errors
     /// Blocks that are too large for the images.

@@ -21,6 +21,7 @@ impl Options {
             masked: config.mask.as_ref().map(|mask| masked(mask, config)),
             trade_off: method.trade_off,
             statistics: method.statistics,
+            recompute: config.train.recompute,
             sgd: sgd(&config.optimizer),
         }
     }
@@ -62,7 +63,7 @@ fn ascent(config: Sharpness) -> Ascent {
 }
 
 fn masked(mask: &MaskOptions, config: &Config) -> MaskedConsistency {
-    let data = &config.data;
+    let data = &config.raw.data;
     let strong = (mask.jitter > 0.0 || mask.blur).then_some(StrongConfig {
         jitter: ColorJitterConfig::with_strength(mask.jitter),
         // A strength of 0 would still round colours through HSV.

@@ -3,31 +3,26 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
+use mic_run::NonFinite;
 
-use crate::{Error, Result};
+use crate::Result;
 
+#[derive(Default)]
 pub(super) struct Log {
-    step: u64,
     pub(super) scalars: BTreeMap<String, f64>,
 }
 
 impl Log {
-    pub(super) fn new(step: u64) -> Self {
-        Self {
-            step,
-            scalars: BTreeMap::new(),
-        }
-    }
-
     /// Notes a loss under `key` and hands it on.
     pub(super) fn loss(&mut self, key: &str, loss: Tensor) -> Result<Tensor> {
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if !value.is_finite() {
-            return Err(Error::Run(format!(
-                "loss {key} is {value} at step {}: the run stops here; a smaller optimizer.lr \
-                 usually helps",
-                self.step
-            )));
+            let found = NonFinite {
+                name: key.to_owned(),
+                value,
+                tensors: Vec::new(),
+            };
+            return Err(found.into());
         }
         self.note(key, value);
         Ok(loss)

@@ -8,6 +8,7 @@ mod draws;
 mod from_config;
 mod log;
 mod options;
+mod passes;
 mod python_random;
 mod state;
 mod teacher;

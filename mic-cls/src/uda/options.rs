@@ -23,6 +23,9 @@ pub struct Options {
     pub trade_off: f64,
     /// Which passes move the student's running statistics.
     pub statistics: Statistics,
+    /// Whether the backbone's activations are computed again in the backward pass: less memory, more
+    /// time, the same numbers.
+    pub recompute: bool,
     /// Optimiser of student and discriminator.
     pub sgd: SgdOptions,
 }
@@ -31,6 +34,11 @@ impl Options {
     /// Whether source and target go through the student as one batch.
     pub fn joint(&self) -> bool {
         self.mcc.is_some() || self.adversary.is_some()
+    }
+
+    /// Whether the method trains on target images.
+    pub fn needs_target(&self) -> bool {
+        self.joint() || self.masked.is_some()
     }
 }
 

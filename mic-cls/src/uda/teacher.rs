@@ -4,8 +4,9 @@ use candle_core::Tensor;
 use mic_core::{EmaTeacher, PseudoLabelConfig, PseudoLabels};
 use mic_nn::forward::Forward;
 
+use super::Tap;
 use super::TeacherNorm;
-use super::adaptation::{Tap, show};
+use super::passes::show;
 use crate::Result;
 use crate::model::Network;
 

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use mic_cls::losses::DomainLoss;
+use mic_cls::model::{BackboneConfig, ClassifierConfig, LeNetConfig, Network};
 use mic_cls::uda::{
-    Adaptation, AdversaryOptions, Ascent, Gating, MaskedConsistency, Options, SgdOptions,
+    Adaptation, AdversaryOptions, Ascent, ClsBatch, Gating, MaskedConsistency, Options, SgdOptions,
     Statistics, TeacherNorm, WeightedLosses,
 };
 use mic_core::augment::{
@@ -15,8 +16,12 @@ use mic_core::augment::{
 };
 use mic_core::{BlockMaskConfig, Confidence};
 use mic_nn::forward::Drops;
+use mic_nn::models::resnet::ResNetConfig;
+use mic_nn::models::vit::{VitConfig, VitSize};
 use mic_nn::optim::{SamConfig, SgdConfig};
 use mic_nn::schedule::{InverseDecay, WarmStart};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use crate::golden::{Golden, values};
 
@@ -139,6 +144,7 @@ pub fn mic(block: usize) -> Options {
         }),
         trade_off: 1.0,
         statistics: Statistics::EveryPass,
+        recompute: false,
         sgd: SgdOptions {
             lr: 0.02,
             backbone_lr_mult: 0.1,
@@ -181,4 +187,79 @@ pub fn same(a: &Tensor, b: &Tensor) -> bool {
             .collect()
     };
     a.dims() == b.dims() && bits(a) == bits(b)
+}
+
+/// The published method's parts by name: `source_only`, `cdan`, `cdan_mcc`, `cdan_sdat` or `sdat`,
+/// with masked image consistency or without.
+pub fn options(kind: &str, masked: bool) -> Options {
+    let mut options = mic(8);
+    if kind == "source_only" {
+        options.adversary = None;
+    }
+    if !["cdan_mcc", "sdat"].contains(&kind) {
+        options.mcc = None;
+    }
+    if !kind.ends_with("sdat") {
+        options.ascent = None;
+    }
+    if !masked {
+        options.masked = None;
+    }
+    options
+}
+
+/// Every method.
+pub const KINDS: [&str; 5] = ["source_only", "cdan", "cdan_mcc", "cdan_sdat", "sdat"];
+
+/// Small backbones of every kind, for images of 32 x 32 pixels.
+pub fn backbones() -> [BackboneConfig; 3] {
+    [
+        BackboneConfig::ResNet(ResNetConfig {
+            depths: vec![1, 1],
+            strides: vec![1, 2],
+            dilations: vec![1, 1],
+            width: 4,
+            stem_channels: 4,
+            classes: Some(7),
+            ..ResNetConfig::torchvision(50).unwrap()
+        }),
+        BackboneConfig::Vit(VitConfig {
+            image_size: (SIDE, SIDE),
+            patch: 8,
+            dim: 12,
+            depth: 2,
+            heads: 3,
+            ..VitConfig::variant(VitSize::Base)
+        }),
+        BackboneConfig::LeNet(LeNetConfig {
+            image_size: SIDE,
+            channels: [3, 4],
+            features: 10,
+            dropout: 0.5,
+        }),
+    ]
+}
+
+/// Side of the images that [`backbones`] see.
+pub const SIDE: usize = 32;
+
+/// A method over a small network of 4 classes.
+pub fn method(backbone: &BackboneConfig, options: Options, seed: u64) -> Adaptation {
+    let config = ClassifierConfig {
+        backbone: backbone.clone(),
+        bottleneck: Some(6),
+        classes: 4,
+    };
+    let student = Network::new(&config, ChaCha8Rng::seed_from_u64(seed)).unwrap();
+    Adaptation::new(student, options, seed).unwrap()
+}
+
+/// The batch of a step: 5 images of each domain.
+pub fn batch(step: u64) -> ClsBatch {
+    let labels = (0..5u32).map(|i| (i + step as u32) % 4);
+    ClsBatch {
+        source: images(5, SIDE, 0.2 + step as f64),
+        labels: Tensor::from_iter(labels, &Device::Cpu).unwrap(),
+        target: Some(images(5, SIDE, 0.7 + step as f64)),
+    }
 }
