@@ -4,6 +4,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use image::RgbImage;
+use mic_data::classification::SourceConfig;
 use mic_data::transform::ValueTables;
 use mic_nn::ops;
 use rand::SeedableRng;
@@ -20,9 +21,18 @@ pub struct Predictor {
     tables: ValueTables,
 }
 
+/// The classes of a published data set need no list.
+fn with_published_classes(config: &Config) -> Result<Config> {
+    match &config.data.source.images {
+        SourceConfig::Published { set, .. } => config.clone().with_classes(&set.class_names()),
+        _ => Ok(config.clone()),
+    }
+}
+
 impl Predictor {
     /// Loads a checkpoint that `mic-cls train` wrote, with its own configuration; or a published one
-    /// with `config`, whose `data.classes` names the classes. `train.evaluate` says which network of
+    /// with `config`, whose source is a published data set or whose `data.classes` names the classes.
+    /// `train.evaluate` says which network of
     /// the checkpoint it is.
     ///
     /// # Errors
@@ -35,7 +45,7 @@ impl Predictor {
                 let name = format!("configuration in {}", checkpoint.display());
                 Config::from_toml_str(&text, &name, &[])?
             }
-            (None, Some(config)) => config.clone(),
+            (None, Some(config)) => with_published_classes(config)?,
             (None, None) => {
                 return Err(Error::Config(format!(
                     "{} has no configuration, as mic-cls train did not write it; name one with \

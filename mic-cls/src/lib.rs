@@ -6,8 +6,9 @@
 //! - [`uda`]: the training step: source only, CDAN, CDAN with MCC, SDAT, each with or without masked
 //!   image consistency.
 //! - [`sets`], [`train`], [`evaluate`], [`metrics`]: the runs around it; [`inference`] and
-//!   [`predict`] use what they leave.
+//!   [`predict`] use what they leave, [`cli`] is the program.
 
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod evaluate;
@@ -23,7 +24,3 @@ pub mod uda;
 pub mod weights;
 
 pub use error::{Error, Result};
-
-/// What the binary says while there is nothing to run.
-pub const NOT_YET: &str = "the program mic-cls has no training, evaluation or prediction yet: what \
-there is of them is in the library. mic-seg (segmentation) is complete enough to use.";

@@ -112,6 +112,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Those that an [`Evaluation`] of a [`Tally`] records.
+    pub fn of(evaluation: &Evaluation) -> Self {
+        let score = |name: &str| evaluation.scores.get(name).copied().flatten();
+        let classes = |name: &str| evaluation.class_scores.get(name).cloned();
+        Self {
+            top1: score("top1"),
+            mean_class: score("mean_class"),
+            mean_present: score("mean_present"),
+            mean_iou: score("mean_iou"),
+            accuracy: classes("accuracy").unwrap_or_default(),
+            iou: classes("iou").unwrap_or_default(),
+        }
+    }
+
     /// A table of percentages for people, one line a class, a dash for classes without images.
     /// `names` are by class id.
     pub fn table(&self, names: &[String]) -> String {

@@ -4,14 +4,13 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use mic_data::files::{read_image, scan};
-use serde::Serialize;
 
 use crate::inference::Predictor;
 use crate::metrics::argmax;
 use crate::{Error, Result};
 
 /// What is told of an image.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// The image.
     pub image: PathBuf,

@@ -35,7 +35,9 @@ impl Sets {
         let target = data.target.as_ref();
         let target = target.map(|set| unlabelled(set, known)).transpose()?;
         let test = data.test.as_ref();
-        let test = test.map(|set| test_set(set, known)).transpose()?;
+        let test = test
+            .map(|set| test_set(set, ("the source", known)))
+            .transpose()?;
         if let (Some(set), Some(test)) = (&data.test, &test)
             && config.train.select == Selection::MeanClass
         {
@@ -62,11 +64,11 @@ pub fn labelled(set: &SetConfig) -> Result<Arc<dyn ClassifiedSet>> {
 /// Opens a set to measure on.
 ///
 /// # Errors
-/// Those of [`labelled`]; other classes than `known`.
-pub fn test_set(set: &SetConfig, known: &[String]) -> Result<Arc<dyn ClassifiedSet>> {
+/// Those of [`labelled`]; other classes than those of `known`, which has a name for messages.
+pub fn test_set(set: &SetConfig, known: (&str, &[String])) -> Result<Arc<dyn ClassifiedSet>> {
     let opened = labelled(set)?;
     let names = opened.class_names();
-    in_table(set, same_classes(("the source", known), (&set.key, names)))?;
+    in_table(set, same_classes(known, (&set.key, names)))?;
     Ok(opened)
 }
 
@@ -74,7 +76,10 @@ fn unlabelled(set: &SetConfig, known: &[String]) -> Result<Arc<dyn UnlabelledSet
     if let SourceConfig::Images { .. } = set.images {
         return in_table(set, open_images(&set.images));
     }
-    Ok(Arc::new(WithoutClasses(test_set(set, known)?)))
+    Ok(Arc::new(WithoutClasses(test_set(
+        set,
+        ("the source", known),
+    )?)))
 }
 
 fn every_class_has_images(set: &SetConfig, images: &dyn ClassifiedSet) -> Result<()> {

@@ -9,11 +9,8 @@ use mic_data::classification::{
 use mic_data::rng::stream;
 use mic_nn::forward::RandomDrops;
 use mic_nn::threads::train_in_pool;
-use mic_run::checkpoint::Progress;
-use mic_run::folder::RunFolder;
+use mic_run::Learner;
 use mic_run::train::{Outcome, Plan, Session};
-use mic_run::watch::Watch;
-use mic_run::{Learner, StopRequest};
 
 use crate::config::Config;
 use crate::learner::ClsLearner;
@@ -61,19 +58,6 @@ pub fn step(
     adaptation.step(step, batch, &draws, &drops, None)
 }
 
-/// What a run has around it.
-#[derive(Default)]
-pub struct Around<'a> {
-    /// Where checkpoints go; without a folder none are written.
-    pub folder: Option<&'a RunFolder>,
-    /// Those who watch.
-    pub watchers: Vec<&'a mut (dyn Watch + 'a)>,
-    /// Asks the run to stop early.
-    pub stop: StopRequest,
-    /// Tensors and position of the run to go on with.
-    pub resumed: Option<(HashMap<String, Tensor>, Progress)>,
-}
-
 /// A run that ended.
 pub struct Trained {
     /// What it reports.
@@ -97,43 +81,47 @@ pub fn plan(config: &Config) -> Result<Plan> {
     })
 }
 
-/// Trains as the configuration says. The same configuration and images give the same network, bit
-/// for bit, for any number of loader threads, also when the run was interrupted and resumed.
+/// Trains as the configuration says, from the beginning or from what `resumed` holds: everything that
+/// steps change, from a checkpoint of this very run.
+///
+/// The same configuration and images give the same network, bit for bit, for any number of loader
+/// threads, and however often the run was stopped and resumed.
 ///
 /// # Errors
 /// Images that cannot be read, a loss that is not finite, weights that do not fit, files that cannot
 /// be written.
-pub fn run(config: &Config, sets: &Sets, around: Around<'_>) -> Result<Trained> {
-    train_in_pool(None, || run_here(config, sets, around))?
+pub fn run(
+    config: &Config,
+    sets: &Sets,
+    resumed: Option<&HashMap<String, Tensor>>,
+    session: Session<'_>,
+) -> Result<Trained> {
+    train_in_pool(None, || {
+        let mut learner = learner(config, sets)?;
+        if let Some(content) = resumed {
+            learner.restore(content, session.progress.step)?;
+        }
+        let outcome = mic_run::train::train(&mut learner, &plan(config)?, session)?;
+        Ok(Trained {
+            outcome,
+            adaptation: learner.into_adaptation(),
+        })
+    })?
 }
 
-fn run_here(config: &Config, sets: &Sets, around: Around<'_>) -> Result<Trained> {
+fn learner(config: &Config, sets: &Sets) -> Result<ClsLearner> {
     let classes = sets.source.class_names();
-    let adaptation = build(config, classes.len())?;
-    let pipeline = pipeline(config, sets)?;
     let test = sets.test.as_ref().map(|set| {
         let transform = config.data.transform.clone();
         EvaluationSet::new(set.clone(), config.train.batch, transform)
     });
-    let mut learner = ClsLearner::new(config, classes, adaptation, pipeline, test.transpose()?);
-    let progress = match around.resumed {
-        Some((content, progress)) => {
-            learner.restore(&content, progress.step)?;
-            progress
-        }
-        None => Progress::default(),
-    };
-    let session = Session {
-        folder: around.folder,
-        watchers: around.watchers,
-        stop: around.stop,
-        progress,
-    };
-    let outcome = mic_run::train::train(&mut learner, &plan(config)?, session)?;
-    Ok(Trained {
-        outcome,
-        adaptation: learner.into_adaptation(),
-    })
+    Ok(ClsLearner::new(
+        config,
+        classes,
+        build(config, classes.len())?,
+        pipeline(config, sets)?,
+        test.transpose()?,
+    ))
 }
 
 fn pipeline(config: &Config, sets: &Sets) -> Result<ClassificationPipeline> {
