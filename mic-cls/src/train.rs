@@ -124,6 +124,14 @@ fn learner(config: &Config, sets: &Sets) -> Result<ClsLearner> {
     ))
 }
 
+/// Checks that there are enough images for a batch, before anything is written.
+///
+/// # Errors
+/// [`Error::Config`] names the set.
+pub fn check(config: &Config, sets: &Sets) -> Result<()> {
+    pipeline(config, sets).map(|_| ())
+}
+
 fn pipeline(config: &Config, sets: &Sets) -> Result<ClassificationPipeline> {
     let pipeline = ClassificationPipelineConfig {
         batch: config.train.batch,

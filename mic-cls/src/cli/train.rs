@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mic_run::checkpoint::Progress;
-use mic_run::cli::{Recorders, RunArgs, conclude};
+use mic_run::cli::{Recorders, RunArgs, code_of, conclude};
+use mic_run::distributed::Launch;
 use mic_run::folder::CONFIG;
 use mic_run::signals::StopRequest;
 use mic_run::train::{Ending, Session};
@@ -45,10 +46,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     mic_run::cli::init_logging(args.run.verbose);
-    let mut folder = args.run.folder()?;
+    refuse_several_processes()?;
+    let mut folder = args.run.folder(true)?;
     let config = configuration(args, &folder.join(CONFIG))?;
     let sets = Sets::open(&config)?;
     let config = config.with_classes(sets.source.class_names())?;
+    train::check(&config, &sets)?;
     let text = config.to_toml()?;
     folder.begin()?;
     let (content, progress) = match args.run.resume(&folder, &text)? {
@@ -68,12 +71,25 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     };
     let trained = train::run(&config, &sets, content.as_ref(), session)?;
     let outcome = &trained.outcome;
-    let code = conclude(&args.run, &folder, &plan, outcome)?;
+    conclude(&args.run, &folder, &plan, outcome)?;
     let last = outcome.progress.evaluations.last();
     if let (Some(last), true) = (last, outcome.ending != Ending::Stopped) {
         print(&Metrics::of(last).table(&last.classes))?;
     }
-    Ok(code)
+    Ok(code_of(outcome))
+}
+
+/// The joint batch norms of the method would need statistics over all processes.
+fn refuse_several_processes() -> Result<()> {
+    let launch = Launch::from_env()?;
+    if launch.world_size > 1 {
+        return Err(Error::Config(format!(
+            "mic-cls trains in one process, and this one was started with {} others; start it \
+             without torchrun, mpirun or srun",
+            launch.world_size - 1
+        )));
+    }
+    Ok(())
 }
 
 /// The configuration of the file, or of the run to go on with.
