@@ -88,7 +88,7 @@ pub fn load_backbone(network: &Network, path: &Path) -> Result<LoadReport> {
     let report = report.map_err(run)?;
     let ours = |name: &String| name.starts_with("backbone.") && !name.starts_with("backbone.fc.");
     let fits = report.reshaped.iter().all(|tensor| !ours(&tensor.name))
-        && !report.missing.iter().any(|name| ours(name));
+        && !report.missing.iter().any(ours);
     check(path, &report, fits, "model.backbone")?;
     Ok(report)
 }

@@ -260,7 +260,9 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
     let at = folder.path();
     let long = ["--set", "train.iterations=300"];
     done(&train(at, "whole", &long));
-    let args = ["train", "--config", "run.toml", "--quiet", "--out", "killed"];
+    let args = [
+        "train", "--config", "run.toml", "--quiet", "--out", "killed",
+    ];
     let mut child = command(at, &[&args[..], &long].concat());
     let mut child = child.stderr(Stdio::null()).spawn().unwrap();
     // There once the first checkpoint is.

@@ -22,6 +22,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use support::{NoDrops, mic};
 
+/// A tensor's name and its first values.
+type Expected = (&'static str, &'static [f64]);
+
 const BATCH: usize = 4;
 const WIDTH: usize = 6;
 
@@ -90,7 +93,7 @@ fn step(method: &mut Adaptation, number: usize) -> Result<BTreeMap<String, f64>>
             1.2 * (0.2 + 0.9 * b + 0.5 * j + 0.3 * it).cos()
         })),
     };
-    let kept = tensor(|b, j| f64::from((j as usize + b as usize + number) % 3 != 0));
+    let kept = tensor(|b, j| f64::from(!(j as usize + b as usize + number).is_multiple_of(3)));
     let blocks = BlockMask::from_uniforms(&kept, 0.5, 1, WIDTH)?;
     let draws = Draws {
         masked: Some(MaskDraws {
@@ -111,7 +114,7 @@ fn near(what: &str, ours: f64, expected: f64) {
 }
 
 /// Runs the three iterations; compares scalars by iteration and tensors' first values at the end.
-fn check(options: Options, scalars: &[(&str, [f64; 3])], end: &[(&str, &[f64])]) -> Result<()> {
+fn check(options: Options, scalars: &[(&str, [f64; 3])], end: &[Expected]) -> Result<()> {
     let mut method = method(options)?;
     for number in 0..3 {
         let logged = step(&mut method, number)?;
@@ -271,7 +274,7 @@ fn sdat_without_a_step_and_cdan_with_mcc() -> Result<()> {
         ("loss.total", [2.457918, 2.595312, 2.344155]),
         ("loss.cls", [1.067735, 1.216766, 0.982427]),
     ];
-    let weights: [(&str, &[f64]); 3] = [
+    let weights: [Expected; 3] = [
         ("model.backbone.weight", &[0.404802, 0.479369, 0.327732]),
         ("model.head.weight", &[0.371427, 0.100300, -0.292443]),
         ("model.head.bias", &[-0.420443, -0.432449, -0.385116]),
@@ -281,7 +284,7 @@ fn sdat_without_a_step_and_cdan_with_mcc() -> Result<()> {
     let mut once = twice.clone();
     twice.ascent.as_mut().unwrap().sam.rho = 0.0;
     once.ascent = None;
-    let statistics: [(Options, [(&str, &[f64]); 3]); 2] = [
+    let statistics: [(Options, [Expected; 3]); 2] = [
         (
             twice,
             [
