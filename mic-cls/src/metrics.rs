@@ -1,5 +1,6 @@
 //! Accuracies over a data set.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use candle_core::{DType, Tensor};
@@ -221,25 +222,29 @@ impl Tally {
         Ok(())
     }
 
-    /// What a run records: `top1`, `top<k>`, `mean_class`,
-    /// `mean_iou` and `loss`, and for every class its accuracy and IoU. `select` is the main one.
+    /// What a run records: the shares `top1`, `top<k>` where there are more than k classes,
+    /// `mean_class` and `mean_iou`, `mean_present` where classes are missing, and for every class
+    /// its accuracy and IoU. `select` is the main one.
     pub fn evaluation(&self, classes: &[String], select: Selection) -> Evaluation {
         let metrics = self.confusion.metrics();
-        let scores = [
+        let mut scores = BTreeMap::from([
             ("top1".to_owned(), metrics.top1),
-            (format!("top{}", self.k), self.top_k()),
             ("mean_class".to_owned(), metrics.mean_class),
-            ("mean_present".to_owned(), metrics.mean_present),
             ("mean_iou".to_owned(), metrics.mean_iou),
-            ("loss".to_owned(), self.loss()),
-        ];
+        ]);
+        if self.k > 1 && self.k < classes.len() {
+            scores.insert(format!("top{}", self.k), self.top_k());
+        }
+        if metrics.mean_class.is_none() {
+            scores.insert("mean_present".to_owned(), metrics.mean_present);
+        }
         let main = match select {
             Selection::Top1 => "top1",
             Selection::MeanClass => "mean_class",
         };
         Evaluation {
             main: main.into(),
-            scores: scores.into(),
+            scores,
             classes: classes.to_vec(),
             class_scores: [
                 ("accuracy".to_owned(), metrics.accuracy),
