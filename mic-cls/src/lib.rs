@@ -1,9 +1,26 @@
-//! Image classification across domains with Masked Image Consistency: SDAT (CDAN, MCC and SAM), with and without MIC.
+//! Domain-adaptive image classification with Masked Image Consistency.
 //!
-//! Nothing of it is written yet. The method itself is in `mic-core`, what networks are built of
-//! in `mic-nn`, and a finished task in `mic-seg`.
+//! - [`config`]: one TOML file, checked before anything runs.
+//! - [`model`]: backbone, bottleneck and head; the domain discriminator.
+//! - [`losses`]: minimum class confusion and conditional adversarial adaptation.
+//! - [`uda`]: the training step: source only, CDAN, CDAN with MCC, SDAT, each with or without masked
+//!   image consistency.
+//! - [`sets`], [`train`], [`evaluate`], [`metrics`]: the runs around it; [`inference`] and
+//!   [`predict`] use what they leave, [`cli`] is the program.
 
-/// What the binary says while there is nothing to run.
-pub const NOT_YET: &str = "mic-cls has no training, evaluation or prediction yet. mic-seg \
-(segmentation) is complete enough to use; mic-core adds masked image consistency to a training loop \
-of your own.";
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod evaluate;
+pub mod inference;
+mod learner;
+pub mod losses;
+pub mod metrics;
+pub mod model;
+pub mod predict;
+pub mod sets;
+pub mod train;
+pub mod uda;
+pub mod weights;
+
+pub use error::{Error, Result};

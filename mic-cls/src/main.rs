@@ -1,15 +1,12 @@
-//! The binary `mic-cls`, which has nothing to run yet and says so.
+//! The `mic-cls` program; all of it is in [`mic_cls::cli`].
 
 use std::process::ExitCode;
 
-/// Image classification across domains: not available yet.
-#[derive(clap::Parser)]
-#[command(version, after_help = mic_cls::NOT_YET)]
-struct Arguments {}
+#[global_allocator]
+static ALLOCATOR: mic_nn::memory::TensorAllocator = mic_nn::memory::TensorAllocator;
 
-#[allow(clippy::print_stderr)] // The message is all this program does.
 fn main() -> ExitCode {
-    let Arguments {} = clap::Parser::parse();
-    eprintln!("error: {}", mic_cls::NOT_YET);
-    ExitCode::from(1)
+    // SAFETY: nothing has run before this line, so there is one thread.
+    unsafe { mic_nn::threads::stop_candle_spinning() };
+    mic_cls::cli::main()
 }

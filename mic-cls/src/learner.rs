@@ -1,0 +1,161 @@
+//! A run's method and batches, as the training loop drives them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use mic_data::OrderedLoader;
+use mic_data::classification::{ClassificationBatch, ClassificationPipeline, EvaluationSet};
+use mic_run::checkpoint::Content;
+use mic_run::histogram::Counted;
+use mic_run::record::{Evaluation, Histogram};
+use mic_run::{Learner, NonFinite, Stepped};
+
+use crate::config::{Config, Evaluated};
+use crate::evaluate::{EvalBatch, evaluate};
+use crate::model::Network;
+use crate::train::step;
+use crate::uda::{Adaptation, ClsBatch, DISCRIMINATOR, STUDENT, TEACHER};
+use crate::{Error, Result};
+
+/// What a run trains.
+pub(crate) struct ClsLearner {
+    config: Config,
+    classes: Vec<String>,
+    adaptation: Adaptation,
+    pipeline: Arc<ClassificationPipeline>,
+    loader: OrderedLoader<ClassificationBatch>,
+    test: Option<EvaluationSet>,
+}
+
+impl ClsLearner {
+    /// A learner before its first step.
+    pub(crate) fn new(
+        config: &Config,
+        classes: &[String],
+        adaptation: Adaptation,
+        pipeline: ClassificationPipeline,
+        test: Option<EvaluationSet>,
+    ) -> Self {
+        let pipeline = Arc::new(pipeline);
+        Self {
+            loader: loader(&pipeline, 0, config.data.loader_threads),
+            config: config.clone(),
+            classes: classes.to_vec(),
+            adaptation,
+            pipeline,
+            test,
+        }
+    }
+
+    /// The trained method.
+    pub(crate) fn into_adaptation(self) -> Adaptation {
+        self.adaptation
+    }
+
+    fn evaluated(&self) -> &Network {
+        match (self.config.train.evaluate, self.adaptation.teacher()) {
+            (Evaluated::Teacher, Some(teacher)) => teacher.network(),
+            _ => self.adaptation.student(),
+        }
+    }
+
+    /// Names the weights and inputs that are not finite either.
+    fn explain(&self, mut found: NonFinite, batch: &ClsBatch) -> Error {
+        let state = match self.adaptation.state() {
+            Ok(state) => state,
+            Err(error) => return error,
+        };
+        let mut named: Vec<(&str, &Tensor)> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        named.push(("source images", &batch.source));
+        if let Some(target) = &batch.target {
+            named.push(("target images", target));
+        }
+        found.tensors.extend(NonFinite::among(named));
+        found.into()
+    }
+}
+
+/// Batches from step `start` on.
+fn loader(
+    pipeline: &Arc<ClassificationPipeline>,
+    start: u64,
+    threads: usize,
+) -> OrderedLoader<ClassificationBatch> {
+    let pipeline = Arc::clone(pipeline);
+    OrderedLoader::new(start, threads, move |step| pipeline.batch(step))
+}
+
+impl Learner for ClsLearner {
+    type Error = Error;
+
+    fn step(&mut self, number: u64) -> Result<Stepped> {
+        let batch = self
+            .loader
+            .next()
+            .ok_or_else(|| Error::Run("the loader stopped early".into()))??;
+        let batch = ClsBatch {
+            source: batch.source.image,
+            labels: batch.source.class,
+            target: batch.target.map(|target| target.image),
+        };
+        let lr = self.adaptation.lr(number);
+        let done = step(&mut self.adaptation, self.config.seed, number, &batch);
+        let scalars = done.map_err(|error| match error {
+            Error::NonFinite(found) => self.explain(found, &batch),
+            other => other,
+        })?;
+        Ok(Stepped { scalars, lr })
+    }
+
+    fn non_finite(error: &Error) -> Option<&NonFinite> {
+        match error {
+            Error::NonFinite(found) => Some(found),
+            _ => None,
+        }
+    }
+
+    /// A failed step has taken back everything itself.
+    fn undo(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn evaluate(&mut self, _done: u64) -> Result<Option<Evaluation>> {
+        let Some(test) = &self.test else {
+            return Ok(None);
+        };
+        let batches = (0..test.batches()).map(|index| {
+            let batch = test.batch(index)?;
+            Ok(EvalBatch {
+                images: batch.image,
+                labels: batch.class,
+            })
+        });
+        let tally = evaluate(self.evaluated(), 5, batches)?;
+        Ok(Some(
+            tally.evaluation(&self.classes, self.config.train.select),
+        ))
+    }
+
+    fn histograms(&mut self) -> Result<Vec<Histogram>> {
+        let params = self.adaptation.student().store.params();
+        let of = |(name, tensor): &(String, Tensor)| Ok(Counted::of(name, tensor)?.histogram);
+        params.iter().map(of).collect()
+    }
+
+    fn content(&self) -> Result<Content> {
+        let network = |name: &str| {
+            let networks = [STUDENT, TEACHER, DISCRIMINATOR];
+            networks.iter().any(|prefix| name.starts_with(prefix))
+        };
+        let state = self.adaptation.state()?.into_iter();
+        let (weights, training) = state.partition(|(name, _)| network(name));
+        Ok(Content { weights, training })
+    }
+
+    fn restore(&mut self, content: &HashMap<String, Tensor>, done: u64) -> Result<()> {
+        self.adaptation.restore(content)?;
+        self.loader = loader(&self.pipeline, done, self.config.data.loader_threads);
+        Ok(())
+    }
+}
