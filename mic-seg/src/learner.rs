@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use candle_core::Tensor;
 use image::RgbImage;
@@ -28,6 +29,8 @@ use crate::optimise::Optimisation;
 use crate::uda::{Draws, Training};
 use crate::{Error, Result};
 
+/// Scalar with the seconds that a step waited for its batch: a clock's, unlike the others.
+pub const WAITED: &str = "data.seconds";
 /// Test images that a run shows.
 const PICTURES: usize = 3;
 /// Largest width and height of each of them.
@@ -171,19 +174,25 @@ impl SegLearner {
 
     /// Losses and gradients of part `part` of step `step`'s batch.
     fn part(&mut self, step: u64, part: u64) -> Result<mic_run::record::Scalars> {
+        let clock = Instant::now();
         let batch = self
             .loader
             .next()
             .ok_or_else(|| Error::Run("the loader stopped early".into()))??;
+        let waited = clock.elapsed().as_secs_f64();
         let seed = self.config.seed;
         let draw = self.draw(step, part);
         let draws = Draws::sample(self.method.options(), seed, draw, &batch.source.label)?;
         let drops = RandomDrops::new(stream(seed, "dropout", draw));
         let done = self.method.step(step, &batch, &draws, &drops, None);
-        done.map_err(|error| match error {
+        let mut scalars = done.map_err(|error| match error {
             Error::NonFinite(found) => self.explain(found, &batch),
             other => other,
-        })
+        })?;
+        // As the sum over the parts is divided by their number.
+        let parts = self.config.train.accumulate as f64;
+        scalars.insert(WAITED.into(), waited * parts);
+        Ok(scalars)
     }
 
     /// Names the weights and inputs that are not finite either.

@@ -21,6 +21,7 @@ use mic_run::train::{Outcome, Plan, Session};
 use crate::config::{Config, Images, SetConfig};
 use crate::inference::{Predictor, argmax, input};
 use crate::learner::SegLearner;
+pub use crate::learner::WAITED;
 use crate::metrics::{Confusion, Metrics};
 use crate::model::{Backbone, SegmentorConfig};
 use crate::uda::{Options, Training};

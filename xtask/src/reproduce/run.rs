@@ -144,6 +144,8 @@ fn scalar_names(outcome: &Outcome) -> Vec<&str> {
     let mut names: Vec<&str> = steps
         .flat_map(|step| step.scalars.keys().map(String::as_str))
         .collect();
+    // What a clock measured is no result.
+    names.retain(|name| *name != train::WAITED);
     names.sort_unstable();
     names.dedup();
     names
