@@ -3,20 +3,33 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+use image::RgbImage;
+use image::imageops::FilterType::Triangle;
+use image::imageops::resize;
 use mic_data::OrderedLoader;
-use mic_data::classification::{ClassificationBatch, ClassificationPipeline, EvaluationSet};
+use mic_data::classification::{
+    ClassificationBatch, ClassificationPipeline, ClassifiedSet, EvaluationSet,
+};
+use mic_data::transform::keep_ratio;
 use mic_run::checkpoint::Content;
 use mic_run::histogram::Counted;
-use mic_run::record::{Evaluation, Histogram};
+use mic_run::record::{Evaluation, Histogram, Picture};
 use mic_run::{Learner, NonFinite, Stepped};
 
 use crate::config::{Config, Evaluated};
-use crate::evaluate::{EvalBatch, evaluate};
+use crate::evaluate::{EvalBatch, evaluate, logits};
+use crate::metrics::{Confusion, argmax};
 use crate::model::Network;
+use crate::pictures::{self, confusion_matrix};
 use crate::train::step;
 use crate::uda::{Adaptation, ClsBatch, DISCRIMINATOR, STUDENT, TEACHER};
 use crate::{Error, Result};
+
+/// Test images that a run shows.
+const PICTURES: usize = 12;
+/// Largest width and height of each of them.
+const PICTURE_SIZE: (u32, u32) = (128, 128);
 
 /// What a run trains.
 pub(crate) struct ClsLearner {
@@ -25,7 +38,17 @@ pub(crate) struct ClsLearner {
     adaptation: Adaptation,
     pipeline: Arc<ClassificationPipeline>,
     loader: OrderedLoader<ClassificationBatch>,
-    test: Option<EvaluationSet>,
+    test: Option<Test>,
+    /// Of the latest evaluation.
+    confusion: Option<Confusion>,
+}
+
+/// What a run is measured on.
+pub(crate) struct Test {
+    /// All images.
+    pub set: Arc<dyn ClassifiedSet>,
+    /// The same in batches.
+    pub batches: EvaluationSet,
 }
 
 impl ClsLearner {
@@ -35,7 +58,7 @@ impl ClsLearner {
         classes: &[String],
         adaptation: Adaptation,
         pipeline: ClassificationPipeline,
-        test: Option<EvaluationSet>,
+        test: Option<Test>,
     ) -> Self {
         let pipeline = Arc::new(pipeline);
         Self {
@@ -45,6 +68,7 @@ impl ClsLearner {
             adaptation,
             pipeline,
             test,
+            confusion: None,
         }
     }
 
@@ -58,6 +82,29 @@ impl ClsLearner {
             (Evaluated::Teacher, Some(teacher)) => teacher.network(),
             _ => self.adaptation.student(),
         }
+    }
+
+    /// Some test images, the same ones each time, with what the network says of them.
+    fn answers(&self, test: &Test) -> Result<Option<Picture>> {
+        let (count, transform) = (PICTURES.min(test.set.len()), &self.config.data.transform);
+        let tables = transform.tables();
+        let answer = |i: usize| -> Result<(RgbImage, bool)> {
+            let sample = test.set.get(i * test.set.len() / count)?;
+            let image = transform.apply_evaluation(&sample.image);
+            let (width, height) = image.dimensions();
+            let mut input = vec![0f32; 3 * (width * height) as usize];
+            tables.write(&image, false, (width, height), &mut input);
+            let shape = (1, 3, height as usize, width as usize);
+            let input = Tensor::from_vec(input, shape, &Device::Cpu)?;
+            let logits = logits(self.evaluated(), &input)?.get(0)?.to_vec1()?;
+            let small = match keep_ratio((width, height), PICTURE_SIZE) {
+                small if small.0 < width => resize(&image, small.0, small.1, Triangle),
+                _ => image,
+            };
+            Ok((small, argmax(&logits) == sample.class))
+        };
+        let answers = (0..count).map(answer).collect::<Result<Vec<_>>>()?;
+        Ok(pictures::answers(&answers))
     }
 
     /// Names the weights and inputs that are not finite either.
@@ -124,17 +171,24 @@ impl Learner for ClsLearner {
         let Some(test) = &self.test else {
             return Ok(None);
         };
-        let batches = (0..test.batches()).map(|index| {
-            let batch = test.batch(index)?;
+        let batches = (0..test.batches.batches()).map(|index| {
+            let batch = test.batches.batch(index)?;
             Ok(EvalBatch {
                 images: batch.image,
                 labels: batch.class,
             })
         });
         let tally = evaluate(self.evaluated(), 5, batches)?;
-        Ok(Some(
-            tally.evaluation(&self.classes, self.config.train.select),
-        ))
+        let evaluation = tally.evaluation(&self.classes, self.config.train.select);
+        self.confusion = Some(tally.confusion);
+        Ok(Some(evaluation))
+    }
+
+    fn pictures(&mut self, _done: u64) -> Result<Vec<Picture>> {
+        let matrix = self.confusion.as_ref().map(confusion_matrix);
+        let answers = self.test.as_ref().map(|test| self.answers(test));
+        let answers = answers.transpose()?.flatten();
+        Ok(matrix.into_iter().chain(answers).collect())
     }
 
     fn histograms(&mut self) -> Result<Vec<Histogram>> {

@@ -17,6 +17,7 @@ mod learner;
 pub mod losses;
 pub mod metrics;
 pub mod model;
+mod pictures;
 pub mod predict;
 pub mod sets;
 pub mod train;

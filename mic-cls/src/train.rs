@@ -13,7 +13,7 @@ use mic_run::Learner;
 use mic_run::train::{Outcome, Plan, Session};
 
 use crate::config::Config;
-use crate::learner::ClsLearner;
+use crate::learner::{ClsLearner, Test};
 use crate::model::{ClassifierConfig, Network};
 use crate::sets::Sets;
 use crate::uda::{Adaptation, ClsBatch, Draws, Options};
@@ -111,9 +111,12 @@ pub fn run(
 
 fn learner(config: &Config, sets: &Sets) -> Result<ClsLearner> {
     let classes = sets.source.class_names();
-    let test = sets.test.as_ref().map(|set| {
+    let test = sets.test.as_ref().map(|set| -> Result<Test> {
         let transform = config.data.transform.clone();
-        EvaluationSet::new(set.clone(), config.train.batch, transform)
+        Ok(Test {
+            set: set.clone(),
+            batches: EvaluationSet::new(set.clone(), config.train.batch, transform)?,
+        })
     });
     Ok(ClsLearner::new(
         config,

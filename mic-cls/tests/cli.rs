@@ -132,6 +132,18 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for path in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path.display().to_string());
+        }
+    }
+    files
+}
+
 #[test]
 fn a_run_is_trained_measured_and_used() {
     let folder = workplace("");
@@ -143,6 +155,11 @@ fn a_run_is_trained_measured_and_used() {
     );
     for name in ["config.toml", "run.json", "report.html", "tensorboard"] {
         assert!(at.join("out").join(name).exists(), "{name}");
+    }
+    for picture in ["confusion", "answers"] {
+        let names = files_below(&at.join("out/pictures"));
+        let shown = names.iter().filter(|name| name.contains(picture)).count();
+        assert_eq!(shown, 3, "{picture}: {names:?}");
     }
     let metrics = json(&at.join("out/metrics.json"));
     assert_eq!(metrics["classes"].as_array().unwrap().len(), 3);
