@@ -12,6 +12,7 @@
 
 pub mod batch;
 pub mod class_stats;
+pub mod check;
 pub mod classes;
 pub mod datasets;
 pub mod error;

@@ -1,82 +1,67 @@
-//! Reading images and label maps.
+//! Reading images and pairs of image and label.
 
 use std::io::Cursor;
 use std::path::Path;
 
-use image::RgbImage;
-use png::{BitDepth, ColorType, Transformations};
+use image::{ImageFormat, ImageReader, Limits, RgbImage};
 
-use crate::label_map::{LabelMap, RawIds, RawLabel};
+use crate::label_map::LabelMap;
 use crate::{Error, Result, sample::Labelled};
 
-/// Reads a PNG or JPEG as 8-bit RGB. Grey and palette images become RGB, transparency is dropped.
+/// The memory in bytes that decoding one file may take. A header that claims more is refused
+/// before anything is allocated.
+pub const DECODE_LIMIT: u64 = 1 << 30;
+
+/// Reads a PNG or JPEG as 8-bit RGB. Grey and palette images become RGB, 16 bits become 8,
+/// transparency is dropped.
 ///
 /// # Errors
 ///
 /// [`Error::Io`] if the file cannot be read, [`Error::Decode`] if it is neither PNG nor JPEG,
-/// damaged or cut short.
+/// damaged or cut short, or larger than [`DECODE_LIMIT`] allows.
 pub fn read_image(path: &Path) -> Result<RgbImage> {
-    let bytes = read_bytes(path)?;
-    if bytes.starts_with(JPEG_MAGIC) && !jpeg_is_complete(&bytes) {
-        return Err(damaged(path, "the JPEG data ends early"));
-    }
-    // The content decides, not the extension: data sets hold misnamed files.
-    let format = image::guess_format(&bytes).map_err(|error| damaged(path, error))?;
-    let image = image::load_from_memory_with_format(&bytes, format);
-    Ok(image.map_err(|error| damaged(path, error))?.into_rgb8())
+    decode_image(path, &read_bytes(path)?)
 }
 
-/// Reads the ids of a label PNG: grey values of any depth, or the **indices** of a palette image,
-/// never its colours.
+/// Decodes the bytes of an image file; `path` is for messages.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if the file cannot be read, [`Error::Decode`] if it is no PNG, is damaged or cut
-/// short, or holds colours instead of ids.
-pub fn read_label(path: &Path) -> Result<RawLabel> {
-    let bytes = read_bytes(path)?;
-    let mut decoder = png::Decoder::new(Cursor::new(bytes));
-    // The image crate would replace palette indices by colours and stretch small grey depths.
-    decoder.set_transformations(Transformations::IDENTITY);
-    let mut reader = decoder.read_info().map_err(|error| damaged(path, error))?;
-    let (width, height) = reader.info().size();
-    let (color, depth) = reader.output_color_type();
-    if !matches!(color, ColorType::Grayscale | ColorType::Indexed) {
-        return Err(Error::Decode {
-            path: path.to_owned(),
-            reason: format!(
-                "a label must hold one id a pixel (a grey or palette PNG), this one is {color:?}; \
-                 convert its colours to ids first"
-            ),
-        });
+/// Those of [`read_image`].
+pub fn decode_image(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
+    // The content decides, not the extension: data sets hold misnamed files.
+    let format = image::guess_format(bytes).map_err(|error| damaged(path, error))?;
+    if !matches!(format, ImageFormat::Png | ImageFormat::Jpeg) {
+        return Err(refused(
+            path,
+            format!("it is a {format:?} file; PNG and JPEG can be read, so convert it"),
+        ));
     }
-    let size = reader.output_buffer_size();
-    let size = size.ok_or_else(|| damaged(path, "too large for memory"))?;
-    let mut data = vec![0; size];
-    let frame = reader.next_frame(&mut data);
-    let line_size = frame.map_err(|error| damaged(path, error))?.line_size;
-    let ids = match depth {
-        BitDepth::Eight => RawIds::Bits8(data),
-        BitDepth::Sixteen => RawIds::Bits16(
-            data.chunks_exact(2)
-                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-                .collect(),
-        ),
-        small => RawIds::Bits8(unpack(&data, line_size, width as usize, small as usize)),
-    };
-    Ok(RawLabel { width, height, ids })
+    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
+        return Err(damaged(path, "the JPEG data ends early"));
+    }
+    let size = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions();
+    let (width, height) = size.map_err(|error| damaged(path, error))?;
+    // Three channels are what is kept; the decoder's own limit covers deeper files.
+    check_claim(path, width, height, 3)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(DECODE_LIMIT);
+    reader.limits(limits);
+    let image = reader.decode().map_err(|error| damaged(path, error))?;
+    Ok(image.into_rgb8())
 }
 
 /// Reads an image with its label, mapped to train ids.
 ///
 /// # Errors
 ///
-/// Those of [`read_image`], [`read_label`] and [`LabelMap::apply`], and [`Error::Invalid`] if the
-/// two files differ in size.
+/// Those of [`read_image`] and [`LabelMap::read`], and [`Error::Invalid`] if the two files differ
+/// in size.
 pub fn read_pair(name: &str, image: &Path, label: &Path, map: &LabelMap) -> Result<Labelled> {
     let pixels = read_image(image)?;
-    let raw = read_label(label)?;
-    if pixels.dimensions() != (raw.width, raw.height) {
+    let ids = map.read(label)?;
+    if pixels.dimensions() != ids.dimensions() {
         return Err(Error::Invalid(format!(
             "{} is {} x {} but its label {} is {} x {}; both must have one size: pair the right \
              files, or resize the label by nearest neighbour",
@@ -84,32 +69,18 @@ pub fn read_pair(name: &str, image: &Path, label: &Path, map: &LabelMap) -> Resu
             pixels.width(),
             pixels.height(),
             label.display(),
-            raw.width,
-            raw.height
+            ids.width(),
+            ids.height()
         )));
     }
     Ok(Labelled {
         name: name.to_owned(),
         image: pixels,
-        label: map.apply(&raw, label)?,
+        label: ids,
     })
 }
 
-/// Values of 1, 2 or 4 bits, packed from the high bits down in lines of whole bytes.
-fn unpack(data: &[u8], line_size: usize, width: usize, bits: usize) -> Vec<u8> {
-    let mask = (1u8 << bits) - 1;
-    let lines = data.chunks_exact(line_size);
-    lines
-        .flat_map(|line| {
-            (0..width).map(move |x| {
-                let shift = 8 - bits - (x * bits) % 8;
-                (line[x * bits / 8] >> shift) & mask
-            })
-        })
-        .collect()
-}
-
-const JPEG_MAGIC: &[u8] = &[0xff, 0xd8];
+pub(super) const JPEG_MAGIC: &[u8] = &[0xff, 0xd8];
 
 /// Whether an end-of-image marker follows the last start of a scan. The decoder fills what is
 /// missing with grey and reports nothing.
@@ -124,16 +95,57 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
     }
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| Error::Io {
+/// The bytes of a file.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it cannot be read, [`Error::Decode`] if it is empty or above [`DECODE_LIMIT`].
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    let io = |source| Error::Io {
         path: path.to_owned(),
         source,
-    })
+    };
+    let size = std::fs::metadata(path).map_err(io)?.len();
+    if size > DECODE_LIMIT {
+        let limit = DECODE_LIMIT >> 20;
+        return Err(refused(
+            path,
+            format!("{size} bytes, more than the {limit} MiB allowed"),
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(io)?;
+    if bytes.is_empty() {
+        return Err(damaged(path, "the file is empty"));
+    }
+    Ok(bytes)
 }
 
-fn damaged(path: &Path, reason: impl std::fmt::Display) -> Error {
+/// Refuses the size that a header claims, before memory is taken for it.
+pub(super) fn check_claim(path: &Path, width: u32, height: u32, bytes_a_pixel: u64) -> Result<()> {
+    let claimed = u64::from(width) * u64::from(height);
+    if claimed.saturating_mul(bytes_a_pixel) <= DECODE_LIMIT {
+        return Ok(());
+    }
+    Err(refused(
+        path,
+        format!(
+            "its header claims {width} x {height} pixels, more than the {} MiB that decoding one \
+             file may take; the file is damaged, or must be cut into pieces",
+            DECODE_LIMIT >> 20
+        ),
+    ))
+}
+
+pub(crate) fn refused(path: &Path, reason: impl std::fmt::Display) -> Error {
     Error::Decode {
         path: path.to_owned(),
-        reason: format!("{reason}; the file may be damaged or cut short, copy it again"),
+        reason: reason.to_string(),
     }
+}
+
+pub(crate) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Error {
+    refused(
+        path,
+        format!("{reason}; the file may be damaged or cut short, copy it again"),
+    )
 }

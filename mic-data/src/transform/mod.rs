@@ -1,13 +1,14 @@
 //! What happens to an image and its label between file and batch.
 //!
-//! Random steps are sampled parameters ([`Crop::sample`], [`Flip::sample`]) and their application,
+//! Random steps are sampled parameters ([`Crop::sample`], [`Flip::sample`] and so on) and their application,
 //! so that image, label and validity mask share them. The order is that of DAFormer's training
-//! pipeline: resize, crop, flip, normalise, pad.
+//! pipeline: resize, crop, flip, (photometric distortion,) normalise, pad.
 
 mod crop;
 mod flip;
 mod normalise;
 mod pad;
+mod photometric;
 mod resize;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,5 @@ pub use crop::{CROP_TRIES, Crop};
 pub use flip::Flip;
 pub use normalise::Normalise;
 pub use pad::pad_into;
+pub use photometric::PhotometricDistortion;
 pub use resize::{keep_ratio, resize_image, resize_nearest};

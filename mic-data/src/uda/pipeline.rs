@@ -13,7 +13,9 @@ use crate::permutation::Permutation;
 use crate::rare_class_sampling::RareClassSampler;
 use crate::rng::stream;
 use crate::sample::{Labelled, LabelledSet, Unlabelled, UnlabelledSet};
-use crate::transform::{CROP_TRIES, Crop, Flip, keep_ratio, resize_image, resize_nearest};
+use crate::transform::{
+    CROP_TRIES, Crop, Flip, PhotometricDistortion, keep_ratio, resize_image, resize_nearest,
+};
 use crate::{Error, Result};
 
 /// Source and target images, drawn and augmented by step number.
@@ -157,6 +159,9 @@ impl UdaPipeline {
         let flip = Flip::sample(&mut rng, self.config.flip);
         flip.apply_image(&mut sample.image);
         flip.apply_grey(&mut sample.label);
+        if self.config.photometric_distortion.source {
+            PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
+        }
         Ok(sample)
     }
 
@@ -193,6 +198,9 @@ impl UdaPipeline {
         flip.apply_image(&mut sample.image);
         if let Some(valid) = &mut sample.valid {
             flip.apply_grey(valid);
+        }
+        if self.config.photometric_distortion.target {
+            PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
         }
         Ok(sample)
     }
