@@ -7,6 +7,8 @@
 //! - [`datasets`] are random-access sets of samples ([`sample`]).
 //! - [`transform`] holds the augmentations, each as sampled parameters and their application.
 //! - [`class_stats`] and [`rare_class_sampling`] count and favour rare classes.
+//! - [`classification`] and [`detection`] hold what is particular to images with a class or boxes.
+//! - [`samplers`] draw the samples of a step.
 //! - [`uda`] makes the batch of a step; [`loader`] makes the batches of coming steps ahead of time.
 //! - [`overlay`] shows label maps in colour.
 
@@ -14,9 +16,13 @@ pub mod batch;
 pub mod class_stats;
 pub mod check;
 pub mod classes;
+pub mod classification;
 pub mod datasets;
+pub mod detection;
 pub mod error;
 pub mod files;
+pub mod findings;
+mod joined;
 pub mod label_map;
 pub mod loader;
 pub mod overlay;
@@ -25,6 +31,7 @@ pub mod permutation;
 pub mod rare_class_sampling;
 pub mod rng;
 pub mod sample;
+pub mod samplers;
 pub mod scenes;
 pub mod transform;
 pub mod uda;

@@ -18,8 +18,31 @@
 //! | `metrics.json` | the result, written last: a folder without it is an unfinished run |
 //! | `lock` | held by the process that writes |
 
+pub mod checkpoint;
+pub mod difference;
+pub mod distributed;
 pub mod error;
+pub mod events;
+pub mod folder;
+pub mod histogram;
+pub mod learner;
+pub mod lock;
+pub mod memory;
+pub mod options;
+pub mod pictures;
+pub mod png;
+pub mod progress;
+pub mod provenance;
 pub mod record;
+pub mod report;
+pub mod runs;
+pub mod signals;
+pub mod slurm;
+pub mod tensorboard;
+pub mod train;
 pub mod watch;
 
 pub use error::{Error, Result};
+pub use learner::{Learner, NonFinite, Stepped};
+pub use options::RunOptions;
+pub use signals::StopRequest;

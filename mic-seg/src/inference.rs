@@ -10,8 +10,9 @@ use mic_nn::ops;
 use mic_nn::params::Store;
 use rand::SeedableRng;
 
-use crate::config::Config;
+use crate::config::{Config, Inference};
 use crate::model::{Segmentor, SegmentorConfig};
+use crate::slide::{Canvas, windows};
 use crate::{Error, Result, weights};
 
 /// Smaller images are enlarged: below this side the backbone's coarsest maps would vanish.
@@ -69,15 +70,27 @@ impl Predictor {
         &self.config
     }
 
-    /// The train id of every pixel, at the image's own size.
-    ///
-    /// The image is scaled as the test images of the configuration are; logits are resized
-    /// bilinearly to the network's input and then to the image (as the reference's whole-image
-    /// mode), and the first largest one wins.
+    /// The train id of every pixel, at the image's own size: the first largest of the
+    /// [`logits`](Self::logits).
     ///
     /// # Errors
     /// An empty image, or one too large for the memory.
     pub fn predict(&self, image: &RgbImage) -> Result<GrayImage> {
+        let (width, height) = image.dimensions();
+        let labels = argmax(&self.logits(image)?)?;
+        GrayImage::from_raw(width, height, labels)
+            .ok_or_else(|| Error::Run("the prediction has another size than the image".into()))
+    }
+
+    /// Logits (1, classes, H, W) at the image's own size.
+    ///
+    /// The image is scaled as the test images of the configuration are; logits are resized
+    /// bilinearly to the network's input, in `slide` mode averaged over the windows, and then
+    /// resized to the image.
+    ///
+    /// # Errors
+    /// An empty image, or one too large for the memory.
+    pub fn logits(&self, image: &RgbImage) -> Result<Tensor> {
         let (width, height) = image.dimensions();
         if width == 0 || height == 0 {
             return Err(Error::Run(
@@ -85,18 +98,79 @@ impl Predictor {
             ));
         }
         let tensor = input(&[image], self.resize, &self.normalise)?;
-        let logits = self.net.encode_decode(&tensor, &Forward::eval())?;
+        let logits = logits(&self.net, &tensor, &self.config.inference)?;
         let size = (height as usize, width as usize);
-        let logits = ops::resize_bilinear(&logits, size, false)?;
-        let labels = argmax(&logits)?;
-        GrayImage::from_raw(width, height, labels)
-            .ok_or_else(|| Error::Run("the prediction has another size than the image".into()))
+        Ok(ops::resize_bilinear(&logits, size, false)?)
+    }
+
+    /// The same network with a constant share of HRDA's detail, 0 (context alone) to 1 (detail
+    /// alone), in place of its attention. Networks without HRDA stay as they are.
+    pub fn with_detail_share(self, share: f64) -> Self {
+        Self {
+            net: self.net.with_detail_share(share),
+            ..self
+        }
     }
 
     /// The same network for images scaled to fit into `resize` (width, height), or not scaled.
     pub fn with_resize(self, resize: Option<(u32, u32)>) -> Self {
         Self { resize, ..self }
     }
+}
+
+/// Logits (B, classes, H, W) of images (B, 3, H, W) with running statistics: of the whole images, or
+/// the mean over windows, of which `batch` are in memory at a time.
+///
+/// # Errors
+/// When an image does not fit.
+pub fn logits(net: &Segmentor, images: &Tensor, inference: &Inference) -> Result<Tensor> {
+    let images = &enlarged(net, images)?;
+    let &Inference::Slide {
+        window,
+        stride,
+        batch,
+    } = inference
+    else {
+        return Ok(net.encode_decode(images, &Forward::eval())?);
+    };
+    let (count, _, height, width) = images.dims4()?;
+    let swap = |(width, height): (u32, u32)| (height as usize, width as usize);
+    let windows = windows((height, width), swap(window), swap(stride));
+    let mut canvas: Option<Canvas> = None;
+    for windows in windows.chunks(batch.max(1)) {
+        let parts = windows.iter().map(|window| window.of(images));
+        let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
+        let logits = net.encode_decode(&Tensor::cat(&parts, 0)?, &Forward::eval())?;
+        let classes = logits.dim(1)?;
+        let canvas = canvas.get_or_insert_with(|| Canvas::sized(count, classes, (height, width)));
+        for (index, window) in windows.iter().enumerate() {
+            let logits = logits.narrow(0, index * count, count)?;
+            canvas.add(&logits, (window.y1, window.x1))?;
+        }
+    }
+    match canvas {
+        Some(canvas) => Ok(canvas.mean(images.device())?),
+        None => Err(Error::Run("an image without windows".into())),
+    }
+}
+
+/// Images that HRDA's context can still be made of.
+fn enlarged(net: &Segmentor, images: &Tensor) -> Result<Tensor> {
+    let Some(hrda) = net.hrda() else {
+        return Ok(images.clone());
+    };
+    let (_, _, height, width) = images.dims4()?;
+    let smallest = f64::from(SMALLEST_SIDE) / hrda.context_scale;
+    let scale = smallest / height.min(width) as f64;
+    if scale <= 1.0 {
+        return Ok(images.clone());
+    }
+    let side = |n: usize| (n as f64 * scale).ceil() as usize;
+    Ok(ops::resize_bilinear(
+        images,
+        (side(height), side(width)),
+        false,
+    )?)
 }
 
 /// Images of one size as a batch (B, 3, H, W), scaled as the network wants them.

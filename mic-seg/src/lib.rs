@@ -1,8 +1,9 @@
 //! Domain-adaptive semantic segmentation with Masked Image Consistency.
 //!
 //! - [`config`]: one TOML file, checked before anything runs.
-//! - [`model`]: MiT with the DAFormer head.
-//! - [`uda`]: the training step: DACS self-training and masked image consistency.
+//! - [`model`]: backbones, heads, and HRDA over any of them.
+//! - [`uda`]: the training steps: source only, DACS, adversarial, entropy, each with masked image
+//!   consistency.
 //! - [`train`], [`inference`], [`evaluate`], [`predict`]: the runs around them.
 
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod predict;
 pub mod progress;
 pub mod record;
 pub mod sets;
+pub mod slide;
 pub mod train;
 pub mod uda;
 pub mod weights;

@@ -11,7 +11,6 @@ use mic_data::rng::stream;
 use mic_data::transform::keep_ratio;
 use mic_data::{ClassStats, LabelledSet, OrderedLoader, UdaPipeline, Unlabelled, UnlabelledSet};
 use mic_nn::forward::{Forward, RandomDrops};
-use mic_nn::models::mit::Mit;
 use mic_nn::ops;
 use mic_nn::params::Store;
 use mic_nn::threads::train_in_pool;
@@ -20,10 +19,10 @@ use crate::config::{Config, Images, SetConfig};
 use crate::evaluate::evaluate;
 use crate::inference::{Predictor, argmax, input};
 use crate::metrics::{Confusion, Metrics};
-use crate::model::SegmentorConfig;
+use crate::model::{Backbone, SegmentorConfig};
 use crate::optimise::Optimisation;
 use crate::record::{Observer, Outcome, StepRecord};
-use crate::uda::{Draws, Options, SelfTraining};
+use crate::uda::{Draws, Options, Training};
 use crate::{Error, Result, memory, sets, weights};
 
 /// The images of a run, opened.
@@ -86,7 +85,7 @@ pub struct Trained {
     /// What it reports.
     pub outcome: Outcome,
     config: Config,
-    method: SelfTraining,
+    method: Training,
 }
 
 /// Trains as the configuration says, from random weights, from `train.init_from`, or from `init`
@@ -115,9 +114,12 @@ fn run_here(
     memory::reset_peak();
     let started = Instant::now();
     let mut method = build(config, init)?;
-    let mut optimisation = Optimisation::new(config, &method.store().vars());
+    let mut optimisation = Optimisation::new(config, &method.parameters());
     let options = method.options().clone();
-    let target = setup.target.clone().filter(|_| options.mixing);
+    let target = setup
+        .target
+        .clone()
+        .filter(|_| options.target.needs_target());
     let pipeline = config.data.pipeline.clone();
     let threads = config.data.loader_threads.max(1);
     let count = || ClassStats::count(setup.source.as_ref(), config.classes.len(), threads);
@@ -138,6 +140,7 @@ fn run_here(
         let drops = RandomDrops::new(stream(config.seed, "dropout", step));
         let scalars = method.step(step, &batch, &draws, &drops, None)?;
         let lr = optimisation.apply(step, method.grads())?;
+        method.after_update(step)?;
         let record = StepRecord {
             step,
             scalars,
@@ -173,25 +176,32 @@ fn run_here(
 }
 
 /// The method with its networks, holding the weights that the run starts from.
-fn build(config: &Config, init: Option<&HashMap<String, Tensor>>) -> Result<SelfTraining> {
+fn build(config: &Config, init: Option<&HashMap<String, Tensor>>) -> Result<Training> {
     let model = SegmentorConfig::of(config)?;
     let options = Options::of(config);
-    let fresh = || {
-        let rng = stream(config.seed, "initial weights", 0);
+    let fresh = |network: &str| {
+        let purpose = match network {
+            "student" => "initial weights",
+            other => other,
+        };
+        let rng = stream(config.seed, purpose, 0);
         Store::trainable(rng, DType::F32, &Device::Cpu)
     };
     let pretrained = config.model.pretrained.as_deref();
     let backbone = pretrained.map(weights::read).transpose()?;
     let imagenet = match (&backbone, &options.feature_distance) {
         (Some(values), Some(_)) => {
-            let store = fresh();
-            Mit::new(&model.backbone, &store.root())?;
+            let store = fresh("student");
+            Backbone::new(&model.backbone, &store.root())?;
             load(&store, values, pretrained, false)?;
-            Some(Mit::new(&model.backbone, &store.frozen_copy()?.root())?)
+            Some(Backbone::new(
+                &model.backbone,
+                &store.frozen_copy()?.root(),
+            )?)
         }
         _ => None,
     };
-    let method = SelfTraining::new(&model, fresh(), options, imagenet)?;
+    let method = Training::new(&model, options, imagenet, fresh)?;
     if let Some(values) = backbone {
         let values = values
             .into_iter()

@@ -73,7 +73,7 @@ fn defaults_are_those_of_the_paper() {
     let Method::Dacs(dacs) = config.method else {
         panic!("{:?}", config.method);
     };
-    assert_eq!((dacs.alpha, dacs.pseudo_threshold), (0.999, 0.968));
+    assert_eq!((dacs.pseudo.alpha, dacs.pseudo.threshold), (0.999, 0.968));
     assert_eq!(config.data.pipeline.flip, 0.5);
     assert_eq!(config.data.pipeline.cat_max_ratio, None);
     let mask = config.mask.unwrap();
@@ -268,6 +268,44 @@ fn values_out_of_range_are_refused_with_key_and_range() {
         ("model.backbone=custom", &["model.mit is missing"]),
         ("model.dilations=[]", &["model.dilations"]),
         ("model.dropout=1", &["model.dropout"]),
+        ("model.head=deeplab", &["model.head", "deeplabv2"]),
+        ("model.fusion=asp", &["model.fusion", "\"aspp\"?"]),
+        (
+            "model.fusion={kind=\"conv\", kernel=2}",
+            &["model.fusion.kernel = 2", "odd"],
+        ),
+        ("model.adapter=0", &["model.adapter = 0"]),
+        (
+            "model.backbone=custom_resnet",
+            &["model.resnet is missing", "custom_resnet"],
+        ),
+        ("model.backbone=custom_vit", &["model.vit is missing"]),
+        (
+            "model.hrda={crop=[60, 64]}",
+            &["detail crops are 60 x 64", "multiples of 8"],
+        ),
+        (
+            "model.hrda={crop=[64, 64], crop_divisible=6}",
+            &["multiple of 4"],
+        ),
+        (
+            "model.hrda={hr_loss_weight=0.6, lr_loss_weight=0.6}",
+            &["0.6 and 0.6"],
+        ),
+        (
+            "model.hrda={attention=\"none\"}",
+            &["model.hrda.attention", "classwise"],
+        ),
+        ("model.hrda={crops=[1, 1]}", &["model.hrda.crops", "crop?"]),
+        ("inference.mode=slides", &["inference.mode", "\"slide\"?"]),
+        (
+            "inference.mode=slide",
+            &["inference.window is missing", "data.crop"],
+        ),
+        (
+            "inference={mode=\"slide\", window=[32, 32], stride=[33, 1]}",
+            &["inference.stride", "[32, 32]"],
+        ),
     ] {
         let message = refusal(SCENES, &[set]);
         for part in parts {
@@ -283,6 +321,16 @@ fn values_that_do_not_go_together_are_refused() {
     let message = refusal(SCENES, &["data.crop=[48, 8]"]);
     assert!(message.contains("mask.block = 16"), "{message}");
     assert!(message.contains("data.crop"), "{message}");
+    let large = "model.hrda={crop=[64, 64]}";
+    let message = refusal(SCENES, &["data.crop=[48, 64]", large]);
+    assert!(message.contains("model.hrda.crop = [64, 64]"), "{message}");
+    for kind in ["advseg", "minent"] {
+        let message = refusal(SCENES, &[&format!("method.kind={kind}"), "data.target="]);
+        assert!(
+            message.contains(kind) && message.contains("data.target"),
+            "{message}"
+        );
+    }
     let mit = |heads: &str| {
         refusal(
             SCENES,

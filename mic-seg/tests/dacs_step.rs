@@ -4,54 +4,29 @@
 
 #[path = "../../testdata/golden.rs"]
 mod golden;
+mod recorded;
 
-use mic_nn::autograd::Gradients;
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use golden::{Golden, values};
-use mic_core::augment::{
-    ColorJitter, ColorJitterConfig, GaussianBlur, JitterOp, Normalization, Strong, StrongConfig,
-};
+use mic_core::augment::{ColorJitterConfig, StrongConfig};
 use mic_core::{BlockMask, BlockMaskConfig, Confidence, PseudoLabelConfig};
 use mic_data::{SourceBatch, TargetBatch, UdaBatch};
-use mic_nn::forward::Drops;
-use mic_nn::models::mit::{Mit, MitConfig, Stem};
+use mic_nn::autograd::Gradients;
+use mic_nn::models::mit::{MitConfig, Stem};
 use mic_nn::optim::{AdamW, AdamWConfig, Grads, GroupRules, Optimizer, Rule};
 use mic_nn::params::Store;
 use mic_nn::schedule::PolyWarmup;
 use mic_seg::Result;
 use mic_seg::config::{Images, MaskMode};
-use mic_seg::model::{DaformerHeadConfig, SegmentorConfig};
+use mic_seg::model::{Backbone, CropBox, DaformerHeadConfig, HrdaConfig, SegmentorConfig};
 use mic_seg::uda::{
-    ClassMix, Draws, FeatureDistance, MaskDraws, MaskedConsistency, MixDraws, Options,
-    SelfTraining, distinct_classes,
+    ClassMix, Crops, Draws, FeatureDistance, MaskDraws, MaskedConsistency, MixDraws, Options,
+    SelfTraining, TargetUse, distinct_classes,
 };
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use recorded::{NoDrops, count, fresh, list, normalization, number, strong};
 use serde_json::Value;
-
-/// The recordings were made without dropout.
-struct NoDrops;
-
-impl Drops for NoDrops {
-    fn keep(&self, _: &str, _: f64, count: usize) -> Vec<bool> {
-        vec![true; count]
-    }
-}
-
-fn list(value: &Value) -> Vec<usize> {
-    let entries = value.as_array().unwrap().iter();
-    entries.map(|v| v.as_u64().unwrap() as usize).collect()
-}
-
-fn number(config: &Value, key: &str, default: f64) -> f64 {
-    config[key].as_f64().unwrap_or(default)
-}
-
-fn count(config: &Value, key: &str) -> usize {
-    number(config, key, 0.0) as usize
-}
 
 fn backbone(config: &Value) -> MitConfig {
     MitConfig {
@@ -66,28 +41,23 @@ fn backbone(config: &Value) -> MitConfig {
 }
 
 fn model(config: &Value) -> SegmentorConfig {
-    SegmentorConfig {
-        backbone: backbone(config),
-        head: DaformerHeadConfig {
-            in_channels: list(&config["embed"]),
-            embed: count(config, "hemb"),
-            channels: count(config, "channels"),
-            dilations: vec![1, 6, 12, 18],
-            dropout: 0.0,
-            classes: count(config, "num_classes"),
-        },
-    }
-}
-
-fn normalization(config: &Value) -> Normalization {
-    let triple = |key: &str, default: [f32; 3]| match config[key].as_array() {
-        Some(v) => [0, 1, 2].map(|i| v[i].as_f64().unwrap() as f32),
-        None => default,
+    let head = DaformerHeadConfig {
+        embed: count(config, "hemb"),
+        channels: count(config, "channels"),
+        dropout: 0.0,
+        ..DaformerHeadConfig::new(&list(&config["embed"]), count(config, "num_classes"))
     };
-    Normalization {
-        mean: triple("img_mean", Normalization::IMAGENET.mean),
-        std: triple("img_std", Normalization::IMAGENET.std),
+    let model = SegmentorConfig::new(backbone(config), head);
+    if config["arch"] != "hrda" {
+        return model;
     }
+    let crop = list(&config["hr_crop"]);
+    let default = HrdaConfig::new((crop[0], crop[1]));
+    model.with_hrda(HrdaConfig {
+        attention_channels: count(config, "att"),
+        detail_loss: number(config, "hr_loss_weight", default.detail_loss),
+        ..default
+    })
 }
 
 fn options(config: &Value) -> Options {
@@ -118,7 +88,7 @@ fn options(config: &Value) -> Options {
         (number(config, "mask_alpha", alpha), pseudo)
     });
     Options {
-        mixing: true,
+        target: TargetUse::Mixing,
         augment_source: false,
         strong: StrongConfig {
             jitter: ColorJitterConfig::with_strength(number(config, "jitter_s", 0.2)),
@@ -146,28 +116,8 @@ fn options(config: &Value) -> Options {
             lambda: number(config, "mask_lambda", 1.0),
             own_teacher,
         }),
-    }
-}
-
-/// Recorded jitter and blur below `key` for given gates.
-fn strong(golden: &Golden, keys: &[String], jitter: bool, blur: bool) -> Strong {
-    let floats = |key: String| values(golden.get(&key)).iter().map(|&v| v as f32).collect();
-    let jitter_of = |key: &String| ColorJitter {
-        brightness: floats(format!("{key}.brightness_factor")),
-        contrast: floats(format!("{key}.contrast_factor")),
-        saturation: floats(format!("{key}.saturation_factor")),
-        hue: floats(format!("{key}.hue_factor")),
-        order: values(golden.get(&format!("{key}.order")))
-            .iter()
-            .map(|&op| JitterOp::ALL[op as usize])
-            .collect(),
-    };
-    let blur_of = |key: &String| GaussianBlur {
-        sigma: golden.scalar(&format!("{key}.sigma")),
-    };
-    Strong {
-        jitter: keys.iter().filter(|_| jitter).map(jitter_of).collect(),
-        blur: keys.iter().filter(|_| blur).map(blur_of).collect(),
+        detail: model(config).hrda.map(|hrda| hrda.crop),
+        recompute: false,
     }
 }
 
@@ -193,7 +143,23 @@ fn draws(golden: &Golden, options: &Options, iteration: usize, label: &Tensor) -
         let gates = gates("masked.");
         strong(golden, &[key("masked")], gates.jitter, gates.blur)
     });
+    let crop = |name: &str| {
+        let bounds = golden.find(&format!("iter{iteration}.{name}.crop_box"))?;
+        let bounds: Vec<usize> = values(bounds).iter().map(|&v| v as usize).collect();
+        Some(CropBox {
+            y1: bounds[0],
+            y2: bounds[1],
+            x1: bounds[2],
+            x2: bounds[3],
+        })
+    };
     Ok(Draws {
+        crops: Crops {
+            source: crop("source"),
+            mixed: crop("mix"),
+            target: None,
+            masked: crop("masked"),
+        },
         source: None,
         mix: Some(MixDraws {
             classes: ClassMix {
@@ -264,15 +230,12 @@ fn replaced(
 
 fn check(golden: &Golden) -> Result<()> {
     let config = &golden.config;
-    let fresh = || {
-        let rng = ChaCha8Rng::seed_from_u64(0);
-        Store::trainable(rng, DType::F32, &Device::Cpu)
-    };
     let imagenet = fresh();
-    Mit::new(&backbone(config), &imagenet.root())?;
+    let shape = backbone(config).into();
+    Backbone::new(&shape, &imagenet.root())?;
     let report = imagenet.load(&golden.below("imnet.backbone."))?;
     assert!(report.complete(), "{report}");
-    let imagenet = Mit::new(&backbone(config), &imagenet.frozen_copy()?.root())?;
+    let imagenet = Backbone::new(&shape, &imagenet.frozen_copy()?.root())?;
 
     let options = options(config);
     let mut training = SelfTraining::new(&model(config), fresh(), options.clone(), Some(imagenet))?;
@@ -389,7 +352,8 @@ fn check(golden: &Golden) -> Result<()> {
 
 #[test]
 fn iterations_agree_with_the_recorded_reference() -> Result<()> {
-    for path in golden::files("seg", "dacs_step") {
+    let files = ["dacs_step", "hrda_dacs_step"].map(|prefix| golden::files("seg", prefix));
+    for path in files.into_iter().flatten() {
         check(&Golden::read(path))?;
     }
     Ok(())

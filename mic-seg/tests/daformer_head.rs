@@ -13,7 +13,9 @@ use mic_nn::models::mit::{MitConfig, Stem};
 use mic_nn::ops::{self, CrossEntropyOptions};
 use mic_nn::params::Store;
 use mic_seg::Result;
-use mic_seg::model::{DaformerHead, DaformerHeadConfig, Segmentor, SegmentorConfig};
+use mic_seg::model::{
+    DaformerHead, DaformerHeadConfig, Segmentor, SegmentorConfig, separable_aspp,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -44,12 +46,11 @@ fn head_agrees_with_the_recorded_reference() -> Result<()> {
     let config = &golden.config;
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
     let head_config = DaformerHeadConfig {
-        in_channels: list(&config["in_channels"]),
         embed: number("embed"),
         channels: number("channels"),
-        dilations: list(&config["dilations"]),
+        fusion: separable_aspp(&list(&config["dilations"])),
         dropout: config["dropout"].as_f64().unwrap(),
-        classes: number("num_classes"),
+        ..DaformerHeadConfig::new(&list(&config["in_channels"]), number("num_classes"))
     };
     let store = fresh();
     let head = DaformerHead::new(&head_config, &store.root())?;
@@ -126,14 +127,12 @@ fn small() -> SegmentorConfig {
         stem: Stem::Conv,
     };
     let head = DaformerHeadConfig {
-        in_channels: backbone.embed_dims.clone(),
         embed: 8,
         channels: 8,
-        dilations: vec![1, 2],
-        dropout: 0.1,
-        classes: 5,
+        fusion: separable_aspp(&[1, 2]),
+        ..DaformerHeadConfig::new(&backbone.embed_dims, 5)
     };
-    SegmentorConfig { backbone, head }
+    SegmentorConfig::new(backbone, head)
 }
 
 #[test]
@@ -166,16 +165,9 @@ fn every_parameter_of_the_network_gets_a_gradient() -> Result<()> {
 #[test]
 fn a_network_with_the_published_shape_has_the_published_size() -> Result<()> {
     let backbone = MitConfig::variant(5)?;
-    let head = DaformerHeadConfig {
-        in_channels: backbone.embed_dims.clone(),
-        embed: 256,
-        channels: 256,
-        dilations: vec![1, 6, 12, 18],
-        dropout: 0.1,
-        classes: 19,
-    };
+    let head = DaformerHeadConfig::new(&backbone.embed_dims, 19);
     let store = fresh();
-    Segmentor::new(&SegmentorConfig { backbone, head }, &store.root())?;
+    Segmentor::new(&SegmentorConfig::new(backbone, head), &store.root())?;
     assert_eq!(store.parameter_count(), 85_155_283);
     assert_eq!((store.vars().len(), store.state().len()), (1086, 1110));
     Ok(())

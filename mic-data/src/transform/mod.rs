@@ -5,17 +5,25 @@
 //! pipeline: resize, crop, flip, (photometric distortion,) normalise, pad.
 
 mod crop;
+mod detection_resize;
 mod flip;
 mod normalise;
 mod pad;
 mod photometric;
+mod pil_resize;
 mod resize;
+mod resized_crop;
 #[cfg(test)]
 mod tests;
+mod value_tables;
 
 pub use crop::{CROP_TRIES, Crop};
+pub use detection_resize::DetectionResize;
 pub use flip::Flip;
 pub use normalise::Normalise;
 pub use pad::pad_into;
 pub use photometric::PhotometricDistortion;
+pub use pil_resize::{PilFilter, pil_resize, pil_resize_part};
 pub use resize::{keep_ratio, resize_image, resize_nearest};
+pub use resized_crop::ResizedCropConfig;
+pub use value_tables::ValueTables;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use candle_core::{Result, Tensor, TensorId, Var};
+use candle_core::{Result, Tensor, Var};
 use rayon::prelude::*;
 
 use super::in_place::{Slot, add_in_place, update};
@@ -15,7 +15,7 @@ const OP: &str = "grads";
 
 struct Entry {
     name: String,
-    id: TensorId,
+    var: Var,
     gradient: Option<Tensor>,
     /// Whether the gradient's storage is ours alone, to be changed in place.
     owned: bool,
@@ -36,7 +36,7 @@ impl Grads {
     pub fn new(parameters: &[(String, Var)]) -> Self {
         let entries = parameters.iter().map(|(name, var)| Entry {
             name: name.clone(),
-            id: var.as_tensor().id(),
+            var: var.clone(),
             gradient: None,
             owned: false,
         });
@@ -53,7 +53,7 @@ impl Grads {
     /// When a gradient changes its shape or dtype from one pass to the next.
     pub fn accumulate(&mut self, pass: &Gradients) -> Result<()> {
         for entry in &mut self.entries {
-            let Some(new) = pass.get_id(entry.id) else {
+            let Some(new) = pass.get_id(entry.var.as_tensor().id()) else {
                 continue;
             };
             let new = new.detach().contiguous()?;
@@ -73,6 +73,41 @@ impl Grads {
     /// The gradient of a parameter, shaped like it; `None` when no loss has reached it.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.entries[*self.index.get(name)?].gradient.as_ref()
+    }
+
+    /// The parameters in order, each with its gradient.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Var, Option<&Tensor>)> {
+        let entries = self.entries.iter();
+        entries.map(|e| (e.name.as_str(), &e.var, e.gradient.as_ref()))
+    }
+
+    /// Gives the parameter `name` this gradient in place of its own, whose storage it uses again
+    /// where no other tensor does. The value is copied.
+    ///
+    /// # Errors
+    /// When there is no such parameter, or the value has not its shape and dtype; the gradient is
+    /// unchanged then.
+    pub fn overwrite(&mut self, name: &str, value: &Tensor) -> Result<()> {
+        let Some(&index) = self.index.get(name) else {
+            candle_core::bail!("{OP}: there is no parameter {name}")
+        };
+        let entry = &mut self.entries[index];
+        let kind = |t: &Tensor| (t.dims().to_vec(), t.dtype());
+        let (wanted, got) = (kind(entry.var.as_tensor()), kind(value));
+        if wanted != got {
+            candle_core::bail!("{OP}: a gradient of {got:?} for {name}, which is of {wanted:?}")
+        }
+        match &entry.gradient {
+            Some(own) if entry.owned => {
+                let value = value.flatten_all()?.contiguous()?;
+                own.flatten_all()?.slice_set(&value, 0, 0)?;
+            }
+            _ => {
+                entry.gradient = Some(value.detach().force_contiguous()?);
+                entry.owned = true;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets all gradients.
@@ -295,6 +330,36 @@ mod tests {
         assert!(grads.is_finite()?);
         grads.clear();
         assert!(grads.get("a").is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_gradient_is_overwritten_but_not_what_shares_its_storage() -> Result<()> {
+        let a = Var::new(&[[1f32, 2.0]], &Device::Cpu)?;
+        let unused = Var::new(&[1f32], &Device::Cpu)?;
+        let named = |n: &str, v: &Var| (n.to_string(), v.clone());
+        let mut grads = Grads::new(&[named("a", &a), named("unused", &unused)]);
+        let pass = backward(&a.sum_all()?)?;
+        grads.accumulate(&pass)?;
+        let values = Tensor::new(&[[9f32, 3.0], [4.0, 5.0]], &Device::Cpu)?;
+        for row in [0, 1] {
+            grads.overwrite("a", &values.narrow(0, row, 1)?)?;
+            let row = values.get(row)?.to_vec1::<f32>()?;
+            assert_eq!(grads.get("a").unwrap().to_vec2::<f32>()?, [row]);
+        }
+        grads.overwrite("unused", &Tensor::new(&[7f32], &Device::Cpu)?)?;
+        let given: Vec<_> = grads
+            .iter()
+            .map(|(n, v, g)| (n, v.rank(), g.is_some()))
+            .collect();
+        assert_eq!(given, [("a", 2, true), ("unused", 1, true)]);
+        // What the gradients came from is untouched, also by what happens to them later.
+        grads.clip_global_norm(1e-3, NonFinite::Error)?;
+        assert_eq!(pass.get(&a).unwrap().to_vec2::<f32>()?, [[1.0, 1.0]]);
+        assert_eq!(values.to_vec2::<f32>()?, [[9.0, 3.0], [4.0, 5.0]]);
+        let wrong = grads.overwrite("a", &values).unwrap_err().to_string();
+        assert!(wrong.contains("for a, which is of"), "{wrong}");
+        assert!(grads.overwrite("b", &values).is_err());
         Ok(())
     }
 

@@ -7,7 +7,10 @@ use mic_data::Classes;
 use super::check::{at_least_one, one_of, refuse};
 use super::label_map::parse_colour;
 use super::raw::{RawConfig, RawData, RawTrain};
-use super::{ColourOptions, DataConfig, Images, MaskOptions, Method, ModelConfig, OptimizerConfig};
+use super::{
+    ColourOptions, DataConfig, Images, Inference, MaskOptions, Method, ModelConfig, OptimizerConfig,
+};
+use crate::model::SegmentorConfig;
 use crate::{Error, Result};
 
 /// A checked configuration.
@@ -31,6 +34,8 @@ pub struct Config {
     pub mask: Option<MaskOptions>,
     /// Optimiser and schedule.
     pub optimizer: OptimizerConfig,
+    /// How trained networks see whole images.
+    pub inference: Inference,
     /// Length and evaluation.
     pub train: TrainConfig,
 }
@@ -64,11 +69,13 @@ impl RawConfig {
             colour: ColourOptions::check(&self.method)?,
             mask: mask(&self)?,
             optimizer: OptimizerConfig::check(&self.optimizer)?,
+            inference: Inference::check(&self.inference, self.data.crop)?,
             train: TrainConfig::check(&self.train)?,
             classes,
             raw: self,
         };
         config.check_mask()?;
+        config.check_network()?;
         Ok(config)
     }
 }
@@ -83,6 +90,24 @@ impl Config {
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(&self.raw)
             .map_err(|error| Error::Config(format!("cannot write the configuration: {error}")))
+    }
+
+    /// What only backbone, head and detail crop together tell.
+    fn check_network(&self) -> Result<()> {
+        let network = SegmentorConfig::of(self).and_then(|network| Ok(network.check()?));
+        network.map_err(|error| match error {
+            Error::Config(message) => Error::Config(message),
+            other => Error::Config(format!("the tables of model do not fit together: {other}")),
+        })?;
+        let (Some(hrda), Some(crop)) = (&self.model.hrda, self.data.pipeline.crop) else {
+            return Ok(());
+        };
+        let (height, width) = hrda.crop.size;
+        if width <= crop.0 as usize && height <= crop.1 as usize {
+            return Ok(());
+        }
+        let expected = format!("not larger than data.crop, [{}, {}]", crop.0, crop.1);
+        refuse("model.hrda.crop", format!("[{width}, {height}]"), expected)
     }
 
     fn check_mask(&self) -> Result<()> {

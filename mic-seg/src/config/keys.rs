@@ -87,10 +87,23 @@ fn full() -> RawConfig {
                 sr_ratios: Vec::new(),
                 stem: String::new(),
             }),
+            resnet: Some(RawResnet::default()),
+            vit: Some(RawVit::default()),
+            head: model.head,
             head_channels: model.head_channels,
-            dilations: model.dilations,
+            embedding: layer(),
+            last_embedding: Some(layer()),
+            fusion: layer(),
+            adapter: Some(0),
+            dilations: Some(Vec::new()),
             dropout: model.dropout,
             drop_path: model.drop_path,
+            recompute: model.recompute,
+            hrda: Some(RawHrda {
+                attention_channels: Some(0),
+                fixed_attention: Some(0.0),
+                ..RawHrda::default()
+            }),
             pretrained: Some(String::new()),
         },
         data: RawData {
@@ -120,9 +133,22 @@ fn full() -> RawConfig {
             pseudo_threshold: Some(RawThreshold::Value(0.0)),
         }),
         optimizer: RawOptimizer::default(),
+        inference: RawInference {
+            window: Some([0; 2]),
+            stride: Some([0; 2]),
+            ..RawInference::default()
+        },
         train: RawTrain {
             init_from: Some(String::new()),
             ..RawTrain::default()
         },
     }
+}
+
+fn layer() -> RawLayer {
+    RawLayer::Table(RawLayerTable {
+        channels: Some(0),
+        dilations: Some(Vec::new()),
+        ..RawLayerTable::default()
+    })
 }

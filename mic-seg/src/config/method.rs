@@ -1,8 +1,9 @@
 //! How the network is trained.
 
-use super::check::{not_negative, one_of, refuse, required, share};
+use super::check::{at_least_one, not_negative, one_of, positive, refuse, required, share};
 use super::raw::{RawConfig, RawMethod};
 use crate::Result;
+use crate::uda::AdversarialLoss;
 
 /// The training method.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,19 +12,50 @@ pub enum Method {
     Supervised,
     /// Self-training on a target domain with ClassMix (DACS; DAFormer, sec. 3).
     Dacs(DacsOptions),
+    /// Adversarial training in output space (AdaptSegNet).
+    Advseg(AdvsegOptions),
+    /// Entropy minimisation (MinEnt of ADVENT).
+    Minent {
+        /// Factor of the entropy, at least 0.
+        lambda: f64,
+        /// Pseudo-labels of masked consistency.
+        pseudo: PseudoOptions,
+    },
+}
+
+/// A teacher and its pseudo-labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PseudoOptions {
+    /// Teacher momentum, 0 to 1.
+    pub alpha: f64,
+    /// Confidence threshold of pseudo-labels, 0 to 1.
+    pub threshold: f64,
+    /// Rows at the top without pseudo-labels.
+    pub ignore_top: usize,
+    /// Rows at the bottom without pseudo-labels.
+    pub ignore_bottom: usize,
+}
+
+/// Adversarial training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdvsegOptions {
+    /// Factor of the student's adversarial loss, at least 0.
+    pub lambda: f64,
+    /// The loss of both sides.
+    pub loss: AdversarialLoss,
+    /// Learning rate of the discriminator at the start, above 0.
+    pub discriminator_lr: f64,
+    /// Channels of the discriminator's first layer, at least 1.
+    pub discriminator_channels: usize,
+    /// Pseudo-labels of masked consistency.
+    pub pseudo: PseudoOptions,
 }
 
 /// Self-training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DacsOptions {
-    /// Teacher momentum, 0 to 1.
-    pub alpha: f64,
-    /// Confidence threshold of pseudo-labels, 0 to 1.
-    pub pseudo_threshold: f64,
-    /// Rows at the top without pseudo-labels.
-    pub ignore_top: usize,
-    /// Rows at the bottom without pseudo-labels.
-    pub ignore_bottom: usize,
+    /// Teacher and pseudo-labels.
+    pub pseudo: PseudoOptions,
     /// Distance to the features of the pretrained backbone.
     pub feature_distance: Option<FeatureDistance>,
 }
@@ -56,28 +88,68 @@ pub struct ColourOptions {
 enum Kind {
     Supervised,
     Dacs,
+    Advseg,
+    Minent,
 }
 
-const KINDS: [(&str, Kind); 2] = [("supervised", Kind::Supervised), ("dacs", Kind::Dacs)];
+const KINDS: [(&str, Kind); 4] = [
+    ("supervised", Kind::Supervised),
+    ("dacs", Kind::Dacs),
+    ("advseg", Kind::Advseg),
+    ("minent", Kind::Minent),
+];
+
+const LOSSES: [(&str, AdversarialLoss); 2] = [
+    ("ls", AdversarialLoss::LeastSquares),
+    ("vanilla", AdversarialLoss::CrossEntropy),
+];
 
 impl Method {
     pub(super) fn check(raw: &RawConfig, classes: usize) -> Result<Self> {
         let method = &raw.method;
-        match one_of("method.kind", &method.kind, &KINDS)? {
-            Kind::Supervised => Ok(Self::Supervised),
-            Kind::Dacs => {
-                let why = "method.kind = \"dacs\" trains on images of a target domain; add the \
-                           table, or set method.kind = \"supervised\"";
-                required("data.target", raw.data.target.as_ref(), why)?;
-                Ok(Self::Dacs(DacsOptions {
-                    alpha: share("method.alpha", method.alpha)?,
-                    pseudo_threshold: share("method.pseudo_threshold", method.pseudo_threshold)?,
-                    ignore_top: method.ignore_top,
-                    ignore_bottom: method.ignore_bottom,
-                    feature_distance: feature_distance(raw, classes)?,
-                }))
-            }
+        let kind = one_of("method.kind", &method.kind, &KINDS)?;
+        if let Kind::Supervised = kind {
+            return Ok(Self::Supervised);
         }
+        let why = format!(
+            "method.kind = {:?} trains on images of a target domain; add the table, or set \
+             method.kind = \"supervised\"",
+            method.kind
+        );
+        required("data.target", raw.data.target.as_ref(), &why)?;
+        let pseudo = PseudoOptions::check(method)?;
+        Ok(match kind {
+            Kind::Supervised => Self::Supervised,
+            Kind::Dacs => Self::Dacs(DacsOptions {
+                pseudo,
+                feature_distance: feature_distance(raw, classes)?,
+            }),
+            Kind::Advseg => Self::Advseg(AdvsegOptions {
+                lambda: not_negative("method.adversarial_lambda", method.adversarial_lambda)?,
+                loss: one_of("method.adversarial_loss", &method.adversarial_loss, &LOSSES)?,
+                discriminator_lr: positive("method.discriminator_lr", method.discriminator_lr)?,
+                discriminator_channels: at_least_one(
+                    "method.discriminator_channels",
+                    method.discriminator_channels as u64,
+                )? as usize,
+                pseudo,
+            }),
+            Kind::Minent => Self::Minent {
+                lambda: not_negative("method.entropy_lambda", method.entropy_lambda)?,
+                pseudo,
+            },
+        })
+    }
+}
+
+impl PseudoOptions {
+    fn check(raw: &RawMethod) -> Result<Self> {
+        Ok(Self {
+            alpha: share("method.alpha", raw.alpha)?,
+            threshold: share("method.pseudo_threshold", raw.pseudo_threshold)?,
+            ignore_top: raw.ignore_top,
+            ignore_bottom: raw.ignore_bottom,
+        })
     }
 }
 

@@ -5,21 +5,28 @@ mod check;
 mod checked;
 mod data;
 mod distance;
+mod inference;
 mod keys;
 mod label_map;
+mod layer;
 mod mask;
 mod method;
 mod model;
 mod optimizer;
 mod overrides;
 pub mod raw;
+mod raw_model;
 mod read;
 mod set;
 
 pub use checked::{Config, TrainConfig};
 pub use data::DataConfig;
+pub use data::{DataConfig, FolderSource, SetConfig, SetKind};
+pub use inference::Inference;
 pub use mask::{Images, MaskMode, MaskOptions, Threshold};
-pub use method::{ColourOptions, DacsOptions, FeatureDistance, Method};
-pub use model::{Backbone, CustomMit, ModelConfig, Stem};
+pub use method::{
+    AdvsegOptions, ColourOptions, DacsOptions, FeatureDistance, Method, PseudoOptions,
+};
+pub use model::{Backbone, CustomMit, CustomResnet, CustomVit, Head, ModelConfig, Stem};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
 pub use set::{FolderSource, SetConfig, SetKind};

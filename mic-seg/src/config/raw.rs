@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::raw_model::{RawHrda, RawLayer, RawLayerTable, RawMit, RawModel, RawResnet, RawVit};
+
 /// A whole run. Unknown keys are errors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,63 +22,10 @@ pub struct RawConfig {
     pub mask: Option<RawMask>,
     /// Optimiser and schedule.
     pub optimizer: RawOptimizer,
+    /// How trained networks see whole images.
+    pub inference: RawInference,
     /// Length, checkpoints, evaluation.
     pub train: RawTrain,
-}
-
-/// The network: a MiT backbone with a DAFormer head.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawModel {
-    /// `mit_b0` ... `mit_b5`, `mit_mini`, or `custom` (then the `mit` table counts).
-    pub backbone: String,
-    /// Widths and depths of a `custom` backbone.
-    pub mit: Option<RawMit>,
-    /// Channels of the head (and of its per-level embeddings).
-    pub head_channels: usize,
-    /// Dilations of the head's separable ASPP.
-    pub dilations: Vec<usize>,
-    /// Channel dropout before the classifier.
-    pub dropout: f64,
-    /// Largest stochastic-depth rate of the backbone.
-    pub drop_path: f64,
-    /// A safetensors or PyTorch file with backbone weights to start from.
-    pub pretrained: Option<String>,
-}
-
-impl Default for RawModel {
-    fn default() -> Self {
-        Self {
-            backbone: "mit_b5".into(),
-            mit: None,
-            head_channels: 256,
-            dilations: vec![1, 6, 12, 18],
-            dropout: 0.1,
-            drop_path: 0.1,
-            pretrained: None,
-        }
-    }
-}
-
-/// A custom MiT.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawMit {
-    /// Channels of each stage.
-    pub embed_dims: Vec<usize>,
-    /// Blocks of each stage.
-    pub depths: Vec<usize>,
-    /// Attention heads of each stage.
-    pub num_heads: Vec<usize>,
-    /// Spatial reduction of the keys of each stage.
-    pub sr_ratios: Vec<usize>,
-    /// `overlap` (the published 7x7 stride 4) or `conv` (two 3x3 stride 2, for small images).
-    #[serde(default = "overlap")]
-    pub stem: String,
-}
-
-fn overlap() -> String {
-    "overlap".into()
 }
 
 /// Where the images come from.
@@ -224,9 +173,10 @@ impl Default for RawRcs {
 #[serde(deny_unknown_fields, default)]
 pub struct RawMethod {
     /// `supervised` (labelled source images only; with the target's labelled images as the
-    /// source this is the target-supervised ceiling) or `dacs` (self-training with ClassMix).
+    /// source this is the target-supervised ceiling), `dacs` (self-training with ClassMix),
+    /// `advseg` (adversarial training in output space) or `minent` (entropy minimisation).
     pub kind: String,
-    /// Teacher momentum.
+    /// Teacher momentum; of `advseg` and `minent` that of masked consistency's teacher.
     pub alpha: f64,
     /// A pixel is confident if its largest class probability reaches this.
     pub pseudo_threshold: f64,
@@ -248,6 +198,16 @@ pub struct RawMethod {
     pub feature_distance_classes: Vec<u8>,
     /// Share of a class that a downscaled label needs there.
     pub feature_distance_min_ratio: f64,
+    /// `advseg`: factor of the adversarial loss.
+    pub adversarial_lambda: f64,
+    /// `advseg`: `ls` (squared distance) or `vanilla` (cross-entropy).
+    pub adversarial_loss: String,
+    /// `advseg`: learning rate of the discriminator's Adam; it falls with power 0.9.
+    pub discriminator_lr: f64,
+    /// `advseg`: channels of the discriminator's first layer.
+    pub discriminator_channels: usize,
+    /// `minent`: factor of the entropy.
+    pub entropy_lambda: f64,
 }
 
 impl Default for RawMethod {
@@ -265,6 +225,11 @@ impl Default for RawMethod {
             feature_distance: 0.0,
             feature_distance_classes: vec![6, 7, 11, 12, 13, 14, 15, 16, 17, 18],
             feature_distance_min_ratio: 0.75,
+            adversarial_lambda: 0.001,
+            adversarial_loss: "ls".into(),
+            discriminator_lr: 1e-4,
+            discriminator_channels: 64,
+            entropy_lambda: 0.001,
         }
     }
 }
@@ -355,6 +320,31 @@ impl Default for RawOptimizer {
             warmup: 1500,
             warmup_ratio: 1e-6,
             final_ratio: 0.0,
+        }
+    }
+}
+
+/// How a trained network sees images of any size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawInference {
+    /// `whole` (the image at once) or `slide` (the mean over overlapping windows).
+    pub mode: String,
+    /// `slide`: `[width, height]` of a window; absent: the training crop.
+    pub window: Option<[usize; 2]>,
+    /// `slide`: `[x, y]` steps between windows; absent: half a window.
+    pub stride: Option<[usize; 2]>,
+    /// `slide`: windows that pass through the network together.
+    pub batch: usize,
+}
+
+impl Default for RawInference {
+    fn default() -> Self {
+        Self {
+            mode: "whole".into(),
+            window: None,
+            stride: None,
+            batch: 1,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! DAFormer head: every level embedded to one width, resized to the finest level, concatenated in
-//! the order of the levels, fused by a depthwise-separable ASPP, classified (DAFormer, sec. 3.2).
+//! the order of the levels, fused, classified (DAFormer, sec. 3.2).
 
 use candle_core::{Result, Tensor};
 use mic_nn::forward::Forward;
-use mic_nn::init::Init;
-use mic_nn::layers::{BatchNorm2d, Conv2d, Conv2dConfig, Dropout2d};
-use mic_nn::ops::{self, Conv2dOptions};
+use mic_nn::layers::{Conv2d, Dropout2d};
 use mic_nn::params::Scope;
+
+use super::adapter::adapt;
+use super::aspp::AsppConfig;
+use super::conv_module::classifier;
+use super::head::{check_levels, concatenate};
+use super::layer::{Layer, LayerConfig};
 
 /// Shape of a [`DaformerHead`].
 #[derive(Clone, Debug, PartialEq)]
@@ -17,167 +21,101 @@ pub struct DaformerHeadConfig {
     pub embed: usize,
     /// Channels of the fusion and of its output.
     pub channels: usize,
-    /// Dilations of the ASPP branches; 1 is a 1x1 convolution.
-    pub dilations: Vec<usize>,
+    /// The embedding of every level but the last.
+    pub embedding: LayerConfig,
+    /// The embedding of the last level.
+    pub last_embedding: LayerConfig,
+    /// The fusion of all embeddings.
+    pub fusion: LayerConfig,
+    /// Whether a SegFormer adapter puts the last level, enlarged this many times, in its place.
+    pub adapter: Option<usize>,
     /// Drop probability of a channel before the classifier.
     pub dropout: f64,
     /// Number of classes.
     pub classes: usize,
 }
 
-/// Convolution without bias, batch norm, ReLU.
-struct ConvModule {
-    conv: Conv2d,
-    bn: BatchNorm2d,
-}
-
-impl ConvModule {
-    fn new(scope: &Scope, inputs: usize, outputs: usize, config: &Conv2dConfig) -> Result<Self> {
-        Ok(Self {
-            conv: Conv2d::new(&scope.sub("conv"), inputs, outputs, config)?,
-            bn: BatchNorm2d::new(&scope.sub("bn"), outputs)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
-        self.bn.forward_relu(&self.conv.forward(x)?, mode)
-    }
-}
-
-enum AsppBranch {
-    Pointwise(ConvModule),
-    Separable {
-        depthwise: ConvModule,
-        pointwise: ConvModule,
-    },
-}
-
-impl AsppBranch {
-    fn new(scope: &Scope, inputs: usize, outputs: usize, dilation: usize) -> Result<Self> {
-        let pointwise = Conv2dConfig::same(1, Init::KaimingFanOut);
-        if dilation == 1 {
-            return Ok(Self::Pointwise(ConvModule::new(
-                scope, inputs, outputs, &pointwise,
-            )?));
-        }
-        let depthwise = Conv2dConfig {
-            groups: inputs,
-            ..Conv2dConfig::same(3, Init::KaimingFanOut).dilated(dilation)
-        };
-        Ok(Self::Separable {
-            depthwise: ConvModule::new(&scope.sub("depthwise_conv"), inputs, inputs, &depthwise)?,
-            pointwise: ConvModule::new(&scope.sub("pointwise_conv"), inputs, outputs, &pointwise)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, mode: &Forward) -> Result<Tensor> {
-        match self {
-            Self::Pointwise(conv) => conv.forward(x, mode),
-            Self::Separable {
-                depthwise,
-                pointwise,
-            } => pointwise.forward(&depthwise.forward(x, mode)?, mode),
+impl DaformerHeadConfig {
+    /// The published head: linear embeddings and a separable ASPP of dilations 1, 6, 12 and 18, 256
+    /// channels, dropout 0.1.
+    pub fn new(in_channels: &[usize], classes: usize) -> Self {
+        Self {
+            in_channels: in_channels.to_vec(),
+            embed: 256,
+            channels: 256,
+            embedding: LayerConfig::Mlp,
+            last_embedding: LayerConfig::Mlp,
+            fusion: separable_aspp(&[1, 6, 12, 18]),
+            adapter: None,
+            dropout: 0.1,
+            classes,
         }
     }
 }
 
-/// A linear embedding of channels, stored as PyTorch's linear layer and applied to maps.
-struct Embedding {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Embedding {
-    fn new(scope: &Scope, inputs: usize, outputs: usize) -> Result<Self> {
-        let init = Init::torch_default(inputs);
-        Ok(Self {
-            weight: scope.param("weight", (outputs, inputs), init)?,
-            bias: scope.param("bias", outputs, init)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (outputs, inputs) = self.weight.dims2()?;
-        let weight = self.weight.reshape((outputs, inputs, 1, 1))?;
-        ops::conv2d(x, &weight, Some(&self.bias), &Conv2dOptions::default())
-    }
+/// A separable ASPP of these dilations without pooling: the published fusion.
+pub fn separable_aspp(dilations: &[usize]) -> LayerConfig {
+    LayerConfig::Aspp(AsppConfig {
+        dilations: dilations.to_vec(),
+        separable: true,
+        pool: false,
+    })
 }
 
 /// The head: levels (B, C_i, H_i, W_i) to logits (B, classes, H_0, W_0).
 pub struct DaformerHead {
-    embeddings: Vec<Embedding>,
-    branches: Vec<AsppBranch>,
-    bottleneck: ConvModule,
+    embeddings: Vec<Layer>,
+    fusion: Layer,
     dropout: Dropout2d,
     classifier: Conv2d,
+    adapter: Option<usize>,
 }
 
 impl DaformerHead {
     /// Declares the head's parameters below `scope`, named as in the published checkpoints.
     pub fn new(config: &DaformerHeadConfig, scope: &Scope) -> Result<Self> {
-        let DaformerHeadConfig {
-            in_channels,
-            embed,
-            channels,
-            dilations,
-            dropout,
-            classes,
-        } = config;
-        let classifier = Conv2dConfig {
-            bias: Some(Init::Const(0.0)),
-            ..Conv2dConfig::same(1, Init::Normal { std: 0.01 })
-        };
-        let classifier = Conv2d::new(&scope.sub("conv_seg"), *channels, *classes, &classifier)?;
-        let embeddings = in_channels
-            .iter()
-            .enumerate()
-            .map(|(i, &c)| Embedding::new(&scope.sub("embed_layers").sub(i).sub("proj"), c, *embed))
-            .collect::<Result<Vec<_>>>()?;
-        let fuse = scope.sub("fuse_layer");
-        let fused = embed * in_channels.len();
-        let branches = dilations
-            .iter()
-            .enumerate()
-            .map(|(i, &d)| AsppBranch::new(&fuse.sub("aspp_modules").sub(i), fused, *channels, d))
-            .collect::<Result<Vec<_>>>()?;
-        let bottleneck = ConvModule::new(
-            &fuse.sub("bottleneck"),
-            channels * dilations.len(),
-            *channels,
-            &Conv2dConfig::same(3, Init::KaimingFanOut),
-        )?;
+        let (channels, embed) = (config.channels, config.embed);
+        let classifier = classifier(&scope.sub("conv_seg"), channels, config.classes)?;
+        let levels = config.in_channels.len();
+        let mut embeddings = Vec::with_capacity(levels);
+        let mut fused = 0;
+        for (i, &inputs) in config.in_channels.iter().enumerate() {
+            let layer = match i + 1 == levels {
+                true => &config.last_embedding,
+                false => &config.embedding,
+            };
+            let scope = scope.sub("embed_layers").sub(i);
+            embeddings.push(Layer::new(layer, &scope, inputs, embed)?);
+            fused += layer.channels(inputs, embed);
+        }
+        let outputs = config.fusion.channels(fused, channels);
+        if outputs != channels {
+            candle_core::bail!(
+                "the fusion changes nothing, so that the classifier's {channels} channels have to \
+                 be those of all embeddings, {fused}"
+            )
+        }
         Ok(Self {
             embeddings,
-            branches,
-            bottleneck,
-            dropout: Dropout2d::new(scope.sub("dropout").path(), *dropout),
+            fusion: Layer::new(&config.fusion, &scope.sub("fuse_layer"), fused, channels)?,
+            dropout: Dropout2d::new(scope.sub("dropout").path(), config.dropout),
             classifier,
+            adapter: config.adapter,
         })
     }
 
     /// Logits at the finest level's size.
     pub fn forward(&self, features: &[Tensor], mode: &Forward) -> Result<Tensor> {
-        let (_, _, height, width) = match features.first() {
-            Some(finest) if features.len() == self.embeddings.len() => finest.dims4()?,
-            _ => candle_core::bail!(
-                "the head takes {} feature maps, got {}",
-                self.embeddings.len(),
-                features.len()
-            ),
-        };
-        let levels = self
-            .embeddings
-            .iter()
-            .zip(features)
-            .map(|(embed, x)| ops::resize_bilinear(&embed.forward(x)?, (height, width), false))
+        check_levels(features, self.embeddings.len())?;
+        let adapted = adapt(features, self.adapter)?;
+        let embedded = self.embeddings.iter().zip(&adapted);
+        let embedded = embedded
+            .map(|(embed, x)| embed.forward(x, mode))
             .collect::<Result<Vec<_>>>()?;
-        let fused = Tensor::cat(&levels, 1)?;
-        let branches = self
-            .branches
-            .iter()
-            .map(|branch| branch.forward(&fused, mode))
-            .collect::<Result<Vec<_>>>()?;
-        let x = self.bottleneck.forward(&Tensor::cat(&branches, 1)?, mode)?;
+        let fused = concatenate(&embedded)?;
+        // Without a graph they are free now: the fusion needs the most memory.
+        drop(embedded);
+        let x = self.fusion.forward(&fused, mode)?;
         self.classifier.forward(&self.dropout.forward(&x, mode)?)
     }
 }

@@ -5,9 +5,10 @@ use mic_core::BlockMask;
 use mic_core::augment::{Sharing, Strong};
 use mic_data::rng::stream;
 
-use super::{ClassMix, Options, distinct_classes};
+use super::{ClassMix, Options, TargetUse, distinct_classes};
 use crate::Result;
 use crate::config::Images;
+use crate::model::CropBox;
 
 /// The draws of one step. What a method does not use is absent.
 #[derive(Clone, Debug)]
@@ -18,6 +19,21 @@ pub struct Draws {
     pub mix: Option<MixDraws>,
     /// Masking.
     pub masked: Option<MaskDraws>,
+    /// Detail crops of HRDA.
+    pub crops: Crops,
+}
+
+/// The detail crop of every pass of the student, drawn apart; `None` without HRDA.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crops {
+    /// Of source images.
+    pub source: Option<CropBox>,
+    /// Of mixed images.
+    pub mixed: Option<CropBox>,
+    /// Of target images, where the student sees them unmixed.
+    pub target: Option<CropBox>,
+    /// Of masked images.
+    pub masked: Option<CropBox>,
 }
 
 /// Draws of the mixed images.
@@ -54,7 +70,19 @@ impl Draws {
         } else {
             None
         };
-        let mix = if options.mixing {
+        let mixing = options.target == TargetUse::Mixing;
+        let crop = |purpose, used: bool| match &options.detail {
+            Some(detail) if used => detail.sample(&mut rng(purpose), height, width).map(Some),
+            _ => Ok(None),
+        };
+        let target = options.target.needs_target() && !mixing;
+        let crops = Crops {
+            source: crop("detail crop source", true)?,
+            mixed: crop("detail crop mixed", mixing)?,
+            target: crop("detail crop target", target)?,
+            masked: crop("detail crop masked", options.masked.is_some())?,
+        };
+        let mix = if mixing {
             let distinct = distinct_classes(source_label)?;
             Some(MixDraws {
                 classes: ClassMix::sample(&mut rng("class mix"), &distinct, batch),
@@ -67,7 +95,7 @@ impl Draws {
             None => None,
             Some(masked) => {
                 let images = match masked.mode.images {
-                    Images::Mixed if options.mixing => 2,
+                    Images::Mixed if options.target.needs_target() => 2,
                     _ => batch,
                 };
                 let strong = if masked.mode.augment {
@@ -85,6 +113,7 @@ impl Draws {
             source,
             mix,
             masked,
+            crops,
         })
     }
 }

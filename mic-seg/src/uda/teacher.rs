@@ -6,8 +6,7 @@ use mic_data::TargetBatch;
 use mic_nn::forward::Forward;
 use mic_nn::params::Store;
 
-use super::Tap;
-use super::self_training::show;
+use super::trace::Trace;
 use crate::Result;
 use crate::model::{Segmentor, SegmentorConfig};
 
@@ -61,13 +60,13 @@ impl Teacher {
         target: &TargetBatch,
         config: &PseudoLabelConfig,
         name: &str,
-        tap: &mut Option<&mut Tap>,
+        trace: &mut Trace,
     ) -> Result<PseudoLabels> {
         let (_, _, height, width) = target.image.dims4()?;
         let output = self
             .net
             .forward(&target.image, &Forward::batch_statistics())?;
-        show(tap, &format!("{name}.logits"), &output.logits);
+        trace.show(&format!("{name}.logits"), &output.logits);
         let size = (height, width);
         let logits: Tensor = mic_nn::ops::resize_bilinear(&output.logits, size, false)?;
         Ok(config.label(&logits, target.valid.as_ref())?)

@@ -1,24 +1,8 @@
 //! From the scalars of every step to lines that can be read.
 
+use mic_run::report::chart::{Point, Series};
+
 use crate::reproduce::results::{MethodRuns, Results, Run};
-
-/// A point of a line over several seeds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Point {
-    pub(super) x: f64,
-    pub(super) mean: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
-}
-
-/// One line of a chart.
-#[derive(Clone, Debug)]
-pub(super) struct Series {
-    pub(super) label: String,
-    /// Index of the method, and so of its colour.
-    pub(super) colour: usize,
-    pub(super) points: Vec<Point>,
-}
 
 /// Points of a smoothed line.
 const POINTS: usize = 60;
@@ -82,6 +66,7 @@ fn series(results: &Results, line: impl Fn(&Run) -> Vec<(f64, f64)>) -> Vec<Seri
             label: method.label.clone(),
             colour,
             points: over_seeds(method, &line),
+            faint: Vec::new(),
         });
     lines.filter(|series| !series.points.is_empty()).collect()
 }

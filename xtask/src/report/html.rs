@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use anyhow::Result;
+use mic_run::report::chart;
+use mic_run::report::page::{card, document, escape, grid};
 
 use super::images::{Gallery, data_address};
-use super::table::{self, Table};
-use super::{curves, notes, svg};
+use super::{curves, notes, table};
 use crate::reproduce::results::{MethodRuns, Results};
 use crate::reproduce::shell_word;
 
@@ -16,8 +17,6 @@ use crate::reproduce::shell_word;
 ///
 /// If a picture cannot be encoded or a configuration cannot be written as TOML.
 pub fn page(results: &Results, gallery: &Gallery) -> Result<String> {
-    let style = include_str!("style.css");
-    let title = escape(&results.what);
     let sections = [
         head(results),
         scores(results),
@@ -26,28 +25,7 @@ pub fn page(results: &Results, gallery: &Gallery) -> Result<String> {
         pictures(results, gallery)?,
         methods(results)?,
     ];
-    Ok(format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n{}\n</body>\n</html>\n",
-        sections.join("\n")
-    ))
-}
-
-/// Text for the inside of an element or an attribute.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+    Ok(document(&results.what, "", &sections.join("\n")))
 }
 
 fn head(results: &Results) -> String {
@@ -109,31 +87,6 @@ fn differences(results: &Results) -> String {
     )
 }
 
-fn grid(class: &str, table: &Table) -> String {
-    let mut html = format!("<div class=\"scroll\"><table class=\"{class}\">\n<thead><tr>");
-    for heading in &table.headings {
-        let _ = write!(html, "<th scope=\"col\">{}</th>", escape(heading));
-    }
-    html += "</tr></thead>\n<tbody>\n";
-    for row in &table.rows {
-        html += "<tr>";
-        for (column, cell) in row.iter().enumerate() {
-            // U+2212 and U+2013 are as wide as the digits beside them.
-            let cell = match escape(cell) {
-                cell if cell == "-" => "\u{2013}".into(),
-                cell if column > 0 && cell.starts_with('-') => cell.replacen('-', "\u{2212}", 1),
-                cell => cell,
-            };
-            let _ = match column {
-                0 => write!(html, "<th scope=\"row\">{cell}</th>"),
-                _ => write!(html, "<td>{cell}</td>"),
-            };
-        }
-        html += "</tr>\n";
-    }
-    html + "</tbody></table></div>\n"
-}
-
 fn charts(results: &Results) -> String {
     let final_miou = |method: &MethodRuns| {
         let values = method
@@ -156,26 +109,19 @@ fn charts(results: &Results) -> String {
         );
     }
     html += "</ul>\n<div class=\"charts\">\n";
-    html += &chart(
+    html += &card(
         "Final mIoU, a dot a seed, a bar at the mean",
-        &svg::dots("Final mIoU", &rows),
+        &chart::dots("Final mIoU", &rows),
     );
-    let miou = svg::lines("mIoU over iterations", &curves::miou(results));
-    html += &chart("mIoU on the target test images", &miou);
+    let miou = chart::lines("mIoU over iterations", "iteration", &curves::miou(results));
+    html += &card("mIoU on the target test images", &miou);
     for name in curves::scalar_names(results) {
-        html += &chart(
+        html += &card(
             &scalar_title(name),
-            &svg::lines(name, &curves::scalar(results, name)),
+            &chart::lines(name, "iteration", &curves::scalar(results, name)),
         );
     }
     html + "</div>\n</section>"
-}
-
-fn chart(title: &str, svg: &str) -> String {
-    format!(
-        "<div class=\"chart\"><h3>{}</h3>{svg}</div>\n",
-        escape(title)
-    )
 }
 
 /// What a named scalar is.
@@ -300,7 +246,6 @@ mod tests {
         let page = sample_page();
         assert!(page.contains("source &lt;only&gt;") && !page.contains("<only>"));
         assert!(page.contains("Made-up numbers &amp; names"));
-        assert_eq!(escape("\"a\" <'&"), "&quot;a&quot; &lt;&#39;&amp;");
     }
 
     #[test]

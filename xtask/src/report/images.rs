@@ -4,8 +4,8 @@ use std::io::Cursor;
 
 use anyhow::{Context, Result};
 use image::{GrayImage, ImageFormat, Rgb, RgbImage};
+use mic_run::report::base64;
 
-use super::base64;
 use crate::reproduce::results::ClassEntry;
 
 /// Test images in rows of pictures.

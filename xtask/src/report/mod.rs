@@ -1,13 +1,11 @@
 //! The report of a reproduction: a table for the terminal, one self-contained page, exact numbers.
 
-mod base64;
 mod curves;
 mod html;
 mod images;
 pub mod notes;
 #[cfg(test)]
 pub(crate) mod sample;
-mod svg;
 pub mod table;
 mod write;
 

@@ -1,16 +1,9 @@
 //! The table of results, the same in the terminal and on the page.
 
+use mic_run::report::Table;
+
 use crate::reproduce::results::{Comparison, Measure, MethodRuns, Results, Run};
 use crate::reproduce::statistics::{mean, sample_sd};
-
-/// A table of text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// One heading a column.
-    pub headings: Vec<String>,
-    /// Rows of as many cells.
-    pub rows: Vec<Vec<String>>,
-}
 
 /// What stands for a value that does not exist.
 const DASH: &str = "-";
@@ -114,53 +107,6 @@ fn short_name(name: &str) -> String {
     known.into()
 }
 
-impl Table {
-    /// Rows as columns: a table with more columns than rows is narrower this way.
-    pub fn transposed(&self) -> Self {
-        let column = |index: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(index).cloned());
-            cells.collect::<Vec<_>>()
-        };
-        let with_heading = |(index, heading): (usize, &String)| {
-            let mut row = vec![heading.clone()];
-            row.extend(column(index));
-            row
-        };
-        let mut lines = self.headings.iter().enumerate().map(with_heading);
-        Self {
-            headings: lines.next().unwrap_or_default(),
-            rows: lines.collect(),
-        }
-    }
-
-    /// The table in columns of text, the first one aligned left, the others right.
-    pub fn to_text(&self) -> String {
-        let lines: Vec<&Vec<String>> = std::iter::once(&self.headings).chain(&self.rows).collect();
-        let width = |column: usize| {
-            let cells = lines.iter().filter_map(|line| line.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
-        let mut text = String::new();
-        for (number, line) in lines.iter().enumerate() {
-            for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
-                if column == 0 {
-                    text += &format!("{cell:<width$}");
-                } else {
-                    text += &format!("  {cell:>width$}");
-                }
-            }
-            text.truncate(text.trim_end().len());
-            text.push('\n');
-            if number == 0 {
-                let total = widths.iter().sum::<usize>() + 2 * (widths.len().max(1) - 1);
-                text += &format!("{}\n", "-".repeat(total));
-            }
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,19 +167,5 @@ mod tests {
         assert_eq!(turned.headings[1], table.rows[0][0]);
         assert_eq!(turned.rows[2][1], table.rows[0][3]);
         assert_eq!(turned.transposed(), table);
-    }
-
-    #[test]
-    fn text_columns_line_up() {
-        let table = Table {
-            headings: vec!["method".into(), "a".into()],
-            rows: vec![
-                vec!["x".into(), "1.0 ± 2.0".into()],
-                vec!["yy".into(), "-".into()],
-            ],
-        };
-        let expected =
-            "method          a\n-----------------\nx       1.0 ± 2.0\nyy              -\n";
-        assert_eq!(table.to_text(), expected);
     }
 }

@@ -10,7 +10,7 @@ use mic_nn::models::vit::{Vit, VitConfig};
 use mic_nn::ops::{CrossEntropyOptions, cross_entropy};
 use mic_nn::optim::{AdamW, AdamWConfig, Grads, GroupRules, Optimizer, Sgd, SgdConfig};
 use mic_nn::params::{Scope, Store};
-use mic_seg::model::{DaformerHeadConfig, Segmentor, SegmentorConfig};
+use mic_seg::model::{DaformerHeadConfig, Segmentor, SegmentorConfig, separable_aspp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -92,12 +92,11 @@ impl Network {
                 dilations,
             } => {
                 let head = DaformerHeadConfig {
-                    in_channels: backbone.embed_dims.clone(),
                     embed: *channels,
                     channels: *channels,
-                    dilations: dilations.clone(),
+                    fusion: separable_aspp(dilations),
                     dropout: 0.0,
-                    classes: self.classes,
+                    ..DaformerHeadConfig::new(&backbone.embed_dims, self.classes)
                 };
                 segmentor(backbone.clone(), head, scope, image)
             }
@@ -133,7 +132,7 @@ fn segmentor(
     image: Tensor,
 ) -> Result<Loss> {
     let labels = pixel_labels(&image, head.classes)?;
-    let net = Segmentor::new(&SegmentorConfig { backbone, head }, scope)?;
+    let net = Segmentor::new(&SegmentorConfig::new(backbone, head), scope)?;
     let options = CrossEntropyOptions::default();
     Ok(Box::new(move |mode| {
         cross_entropy(&net.encode_decode(&image, mode)?, &labels, &options)

@@ -2,26 +2,79 @@
 
 use std::fmt::Write;
 
-use super::curves::Series;
-use super::html::escape;
+use super::axis::{Axis, number};
+use super::page::escape;
+
+/// A point of a line, and the range around it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Where it is, in steps.
+    pub x: f64,
+    /// The value that is drawn.
+    pub mean: f64,
+    /// Lower end of the range.
+    pub low: f64,
+    /// Upper end of the range.
+    pub high: f64,
+}
+
+impl Point {
+    /// A point without a range.
+    pub fn new(x: f64, value: f64) -> Self {
+        Self {
+            x,
+            mean: value,
+            low: value,
+            high: value,
+        }
+    }
+}
+
+/// One line of a chart.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    /// What it is.
+    pub label: String,
+    /// Index of its colour, 0 to 7.
+    pub colour: usize,
+    /// The line, from left to right.
+    pub points: Vec<Point>,
+    /// What the line smooths, drawn faintly: (x, value).
+    pub faint: Vec<(f64, f64)>,
+}
 
 /// Units of a chart; a phone shows it at about nine tenths of this, so that text stays readable.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 250.0;
 const LEFT: f64 = 46.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 18.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
 
-/// Lines over iterations, with the range over seeds as a band.
-pub(super) fn lines(title: &str, series: &[Series]) -> String {
+/// Lines over `along` (such as `iteration`), from 0, with the ranges of their points as a band.
+/// Points that are no number are left out.
+pub fn lines(title: &str, along: &str, series: &[Series]) -> String {
     let points = || series.iter().flat_map(|line| &line.points);
-    let x = Axis::new(points().map(|p| p.x).chain([0.0]), LEFT, WIDTH - RIGHT);
-    let y = Axis::new(points().flat_map(|p| [p.low, p.high]), HEIGHT - BOTTOM, TOP);
+    let faint = || series.iter().flat_map(|line| &line.faint);
+    let across = points().map(|p| p.x).chain(faint().map(|(x, _)| *x));
+    let x = Axis::new(across.chain([0.0]), LEFT, WIDTH - RIGHT);
+    let up = points().flat_map(|p| [p.low, p.high]);
+    let usual = series.iter().flat_map(|line| usual(&line.faint));
+    let y = Axis::new(up.chain(usual), HEIGHT - BOTTOM, TOP);
     let mut svg = open(title, HEIGHT);
-    grid(&mut svg, &x, &y);
+    grid(&mut svg, along, &x, &y);
     for line in series {
         let at = |px: f64, py: f64| format!("{:.1},{:.1}", x.at(px), y.at(py));
+        let seen = line.faint.iter().filter(|(_, y)| y.is_finite());
+        let seen: Vec<String> = seen.map(|&(px, py)| at(px, y.within(py))).collect();
+        if !seen.is_empty() {
+            let _ = write!(
+                svg,
+                r#"<polyline class="faint c{}" points="{}"/>"#,
+                line.colour,
+                seen.join(" ")
+            );
+        }
         let upper = line.points.iter().map(|p| at(p.x, p.high));
         let lower = line.points.iter().rev().map(|p| at(p.x, p.low));
         let band: Vec<String> = upper.chain(lower).collect();
@@ -33,7 +86,8 @@ pub(super) fn lines(title: &str, series: &[Series]) -> String {
                 band.join(" ")
             );
         }
-        let middle: Vec<String> = line.points.iter().map(|p| at(p.x, p.mean)).collect();
+        let middle = line.points.iter().filter(|p| p.mean.is_finite());
+        let middle: Vec<String> = middle.map(|p| at(p.x, p.mean)).collect();
         let label = escape(&line.label);
         let _ = write!(
             svg,
@@ -43,7 +97,7 @@ pub(super) fn lines(title: &str, series: &[Series]) -> String {
         );
         // A line of few points would otherwise not show where it was measured.
         if line.points.len() <= 12 {
-            for p in &line.points {
+            for p in line.points.iter().filter(|p| p.mean.is_finite()) {
                 let _ = write!(
                     svg,
                     r#"<circle class="dot c{}" cx="{:.1}" cy="{:.1}" r="2.6"><title>{label}: {} at {}</title></circle>"#,
@@ -59,8 +113,22 @@ pub(super) fn lines(title: &str, series: &[Series]) -> String {
     svg + "</svg>"
 }
 
+/// Bounds that all but a fiftieth of the values keep at each end: rare outliers would press the rest
+/// flat.
+fn usual(faint: &[(f64, f64)]) -> Vec<f64> {
+    let mut values: Vec<f64> = faint
+        .iter()
+        .map(|(_, y)| *y)
+        .filter(|y| y.is_finite())
+        .collect();
+    values.sort_by(f64::total_cmp);
+    let apart = values.len() / 50;
+    let ends = [values.get(apart), values.iter().nth_back(apart)];
+    ends.into_iter().flatten().copied().collect()
+}
+
 /// One row a method: a dot a seed, a bar at the mean with its value.
-pub(super) fn dots(title: &str, rows: &[(String, Vec<f64>)]) -> String {
+pub fn dots(title: &str, rows: &[(String, Vec<f64>)]) -> String {
     const ROW: f64 = 40.0;
     let bottom = TOP + ROW * rows.len() as f64;
     let height = bottom + BOTTOM;
@@ -78,7 +146,7 @@ pub(super) fn dots(title: &str, rows: &[(String, Vec<f64>)]) -> String {
     }
     for (index, (label, values)) in rows.iter().enumerate() {
         let y = TOP + ROW * index as f64 + 28.0;
-        let mean = crate::reproduce::statistics::mean(values);
+        let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
         let shown = mean.map_or("-".into(), |mean| format!("{mean:.2}"));
         let _ = write!(
             svg,
@@ -113,7 +181,7 @@ fn open(title: &str, height: f64) -> String {
     )
 }
 
-fn grid(svg: &mut String, x: &Axis, y: &Axis) {
+fn grid(svg: &mut String, along: &str, x: &Axis, y: &Axis) {
     let (right, base) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     for tick in y.ticks() {
         let at = y.at(tick);
@@ -136,116 +204,36 @@ fn grid(svg: &mut String, x: &Axis, y: &Axis) {
     }
     let _ = write!(
         svg,
-        r#"<text class="tick" text-anchor="end" x="{right}" y="{:.1}">iteration</text>"#,
-        base + 34.0
+        r#"<text class="tick" text-anchor="end" x="{right}" y="{:.1}">{}</text>"#,
+        base + 34.0,
+        escape(along)
     );
-}
-
-/// A linear axis with round ticks.
-struct Axis {
-    low: f64,
-    span: f64,
-    step: f64,
-    from: f64,
-    to: f64,
-}
-
-impl Axis {
-    /// An axis for the finite ones of `values`, drawn from `from` to `to`.
-    fn new(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
-        let finite = values.filter(|v| v.is_finite());
-        let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
-            (low.min(v), high.max(v))
-        });
-        let (low, high) = match (low.is_finite(), high > low) {
-            (false, _) => (0.0, 1.0),
-            (true, false) => (low - 0.5, low + 0.5),
-            (true, true) => (low, high),
-        };
-        let step = round_step((high - low) / 5.0);
-        let low = (low / step).floor() * step;
-        let span = (high / step).ceil() * step - low;
-        Self {
-            low,
-            span,
-            step,
-            from,
-            to,
-        }
-    }
-
-    fn at(&self, value: f64) -> f64 {
-        self.from + (value - self.low) / self.span * (self.to - self.from)
-    }
-
-    fn ticks(&self) -> impl Iterator<Item = f64> + use<> {
-        let (low, step) = (self.low, self.step);
-        let count = (self.span / step).round() as usize;
-        (0..=count).map(move |i| low + i as f64 * step)
-    }
-}
-
-/// The next of 1, 2, 5 times a power of ten.
-fn round_step(raw: f64) -> f64 {
-    let power = 10f64.powf(raw.log10().floor());
-    let lead = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|lead| lead * power >= raw * (1.0 - 1e-9));
-    lead.unwrap_or(10.0) * power
-}
-
-/// A number with as many decimals as a step of `step` needs.
-fn number(value: f64, step: f64) -> String {
-    let decimals = (-step.log10()).ceil().clamp(0.0, 6.0) as usize;
-    let text = format!("{value:.decimals$}");
-    if text
-        .trim_start_matches('-')
-        .chars()
-        .all(|c| c == '0' || c == '.')
-    {
-        return text.trim_start_matches('-').into();
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::curves;
-    use crate::report::sample;
-
-    #[test]
-    fn ticks_are_round_and_cover_the_values() {
-        let axis = Axis::new([31.3, 56.9].into_iter(), 0.0, 100.0);
-        assert_eq!(axis.ticks().collect::<Vec<_>>(), [30.0, 40.0, 50.0, 60.0]);
-        assert_eq!((axis.at(30.0), axis.at(60.0)), (0.0, 100.0));
-        let thousands = Axis::new([0.0, 1000.0].into_iter(), 0.0, 1.0);
-        assert_eq!(thousands.ticks().last(), Some(1000.0));
-    }
-
-    #[test]
-    fn axes_of_nothing_and_of_one_value_exist() {
-        for values in [vec![], vec![f64::NAN], vec![3.0, 3.0]] {
-            let axis = Axis::new(values.into_iter(), 0.0, 1.0);
-            assert!(axis.span > 0.0 && axis.step > 0.0);
-            assert!((0.0..=1.0).contains(&axis.at(3.0)) || axis.low == 0.0);
-        }
-    }
-
-    #[test]
-    fn numbers_have_the_decimals_of_their_step() {
-        assert_eq!(number(0.30000000000000004, 0.1), "0.3");
-        assert_eq!(number(-0.0, 0.5), "0.0");
-        assert_eq!(number(1000.0, 200.0), "1000");
-        assert_eq!(number(0.0005, 0.0005), "0.0005");
-    }
 
     #[test]
     fn charts_stay_inside_their_box() {
-        let results = sample::results(3);
-        let svg = lines("mIoU", &curves::miou(&results));
-        assert_eq!(svg.matches("<polyline").count(), 3);
+        let line = |colour: usize| Series {
+            label: "a <b>".into(),
+            colour,
+            points: (0..40u32)
+                .map(|i| Point {
+                    x: f64::from(i * 50),
+                    mean: 30.0 + f64::from(i),
+                    low: 20.0 + f64::from(i),
+                    high: 31.0 + f64::from(i),
+                })
+                .collect(),
+            faint: vec![(0.0, 10.0), (7.0, f64::NAN), (2500.0, 99.0)],
+        };
+        let svg = lines("mIoU", "step", &[line(0), line(1), line(2)]);
+        assert_eq!(svg.matches("class=\"line").count(), 3);
+        assert_eq!(svg.matches("class=\"faint").count(), 3);
         assert_eq!(svg.matches("<polygon").count(), 3);
+        assert!(svg.contains("a &lt;b&gt;") && !svg.contains("NaN"));
         for pair in svg
             .split("points=\"")
             .skip(1)
@@ -258,12 +246,16 @@ mod tests {
                 "{pair}"
             );
         }
+    }
+
+    #[test]
+    fn rows_have_a_dot_a_value_and_say_their_mean() {
         let rows = vec![
             ("a <b>".to_owned(), vec![1.0, 2.0]),
             ("c".to_owned(), vec![]),
         ];
         let svg = dots("mIoU", &rows);
         assert_eq!(svg.matches("<circle").count(), 2);
-        assert!(svg.contains("a &lt;b&gt;"));
+        assert!(svg.contains("a &lt;b&gt;") && svg.contains(">1.50<"));
     }
 }

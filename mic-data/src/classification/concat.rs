@@ -1,0 +1,92 @@
+//! Several domains as one.
+
+use image::RgbImage;
+
+use super::class_folders::same_classes;
+use super::sample::ClassifiedSet;
+use crate::joined::{ends, locate};
+use crate::sample::{Unlabelled, UnlabelledSet};
+use crate::{Error, Result};
+
+/// Several labelled sets, one after the other. Classes are those of the first.
+pub struct Concat {
+    sets: Vec<Box<dyn ClassifiedSet>>,
+    ends: Vec<usize>,
+}
+
+impl Concat {
+    /// Joins sets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is none, or they differ in their classes.
+    pub fn new(sets: Vec<Box<dyn ClassifiedSet>>) -> Result<Self> {
+        let Some(first) = sets.first() else {
+            return Err(Error::Invalid("no domain to join".to_owned()));
+        };
+        for (number, set) in sets.iter().enumerate().skip(1) {
+            let name = format!("domain {}", number + 1);
+            same_classes(
+                ("domain 1", first.class_names()),
+                (&name, set.class_names()),
+            )?;
+        }
+        let ends = ends(sets.iter().map(|set| set.len()));
+        Ok(Self { sets, ends })
+    }
+
+    fn find(&self, index: usize) -> (&dyn ClassifiedSet, usize) {
+        let (set, index) = locate(&self.ends, index);
+        (self.sets[set].as_ref(), index)
+    }
+}
+
+impl ClassifiedSet for Concat {
+    fn len(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.sets.first().map_or(&[], |set| set.class_names())
+    }
+
+    fn name(&self, index: usize) -> String {
+        let (set, index) = self.find(index);
+        set.name(index)
+    }
+
+    fn class(&self, index: usize) -> u32 {
+        let (set, index) = self.find(index);
+        set.class(index)
+    }
+
+    fn pixels(&self, index: usize) -> Result<RgbImage> {
+        let (set, index) = self.find(index);
+        set.pixels(index)
+    }
+}
+
+/// Several sets of images without labels, one after the other.
+pub struct ConcatImages {
+    sets: Vec<Box<dyn UnlabelledSet>>,
+    ends: Vec<usize>,
+}
+
+impl ConcatImages {
+    /// Joins sets.
+    pub fn new(sets: Vec<Box<dyn UnlabelledSet>>) -> Self {
+        let ends = ends(sets.iter().map(|set| set.len()));
+        Self { sets, ends }
+    }
+}
+
+impl UnlabelledSet for ConcatImages {
+    fn len(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn get(&self, index: usize) -> Result<Unlabelled> {
+        let (set, index) = locate(&self.ends, index);
+        self.sets[set].get(index)
+    }
+}

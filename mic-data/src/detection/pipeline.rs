@@ -1,0 +1,291 @@
+//! The batch of a training step.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::batch::{BoxedBatch, DetectionBatch, ImageBatch, pad_images};
+use super::boxes::Objects;
+use super::sample::{DetectionImages, DetectionSet};
+use crate::rng::stream;
+use crate::samplers::{BatchSampler, Draw, Incomplete, SamplerConfig, aspect_groups};
+use crate::transform::{DetectionResize, Flip, PilFilter, ValueTables, pil_resize};
+use crate::{Error, Result};
+
+/// Pixels beyond which an image is not resized.
+const MAX_PIXELS: u64 = 1 << 28;
+
+/// From a decoded image to what a detector sees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DetectionTransform {
+    /// Size of the image.
+    pub resize: DetectionResize,
+    /// Probability of mirroring a training image.
+    pub flip: f64,
+    /// Mean of B, G, R on the scale 0 to 255.
+    pub mean: [f32; 3],
+    /// Standard deviation of B, G, R on the scale 0 to 255.
+    pub std: [f32; 3],
+    /// Batches are padded to sides that are multiples of this.
+    pub divisor: u32,
+}
+
+impl Default for DetectionTransform {
+    /// 800 to 1600 pixels, half the images mirrored, the inputs of the Caffe2 weights.
+    fn default() -> Self {
+        Self {
+            resize: DetectionResize::default(),
+            flip: 0.5,
+            mean: [102.9801, 115.9465, 122.7717],
+            std: [1.0; 3],
+            divisor: 32,
+        }
+    }
+}
+
+impl DetectionTransform {
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] naming the key for sizes of 0, a probability outside 0 to 1, a standard
+    /// deviation that is not positive and a divisor of 0.
+    pub fn check(&self) -> Result<()> {
+        self.resize.check()?;
+        let invalid = |reason: String| Err(Error::Invalid(reason));
+        if !(0.0..=1.0).contains(&self.flip) {
+            return invalid(format!("flip = {} is no probability", self.flip));
+        }
+        let positive = |std: &f32| *std > 0.0 && std.is_finite();
+        if !self.std.iter().all(positive) || !self.mean.iter().all(|mean| mean.is_finite()) {
+            return invalid(format!(
+                "mean = {:?} must be finite and std = {:?} positive",
+                self.mean, self.std
+            ));
+        }
+        if !(1..=4096).contains(&self.divisor) {
+            return invalid(format!("divisor = {} must be 1 to 4096", self.divisor));
+        }
+        Ok(())
+    }
+
+    /// Draws the length of the shorter side and whether to mirror.
+    pub fn sample(&self, rng: &mut impl Rng) -> (u32, Flip) {
+        (self.resize.sample(rng), Flip::sample(rng, self.flip))
+    }
+
+    /// The image resized by Pillow's bilinear filter, not mirrored: [`ValueTables::write`] mirrors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if a very long image would become one of more than 2^28 pixels.
+    pub fn apply_image(&self, image: &RgbImage, short: u32) -> Result<RgbImage> {
+        let (width, height) = self.resize.size(short, image.dimensions());
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(Error::Invalid(format!(
+                "an image of {} x {} would be resized to {width} x {height}, which is too large; \
+                 leave it out or set resize.max_size",
+                image.width(),
+                image.height()
+            )));
+        }
+        Ok(pil_resize(image, width, height, PilFilter::Bilinear))
+    }
+
+    /// Moves the boxes with the image.
+    pub fn apply_objects(&self, objects: &mut Objects, short: u32, flip: Flip) {
+        let size = self.resize.size(short, objects.boxes.size);
+        objects.boxes.resize(size);
+        if flip.0 {
+            objects.boxes.flip();
+        }
+    }
+
+    /// Images as an evaluation sees them, with the first of the sizes and unmirrored.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`DetectionTransform::apply_image`].
+    pub fn evaluation(&self, images: &[RgbImage], names: Vec<String>) -> Result<ImageBatch> {
+        let short = self.resize.min_sizes.first().copied().unwrap_or(1);
+        let images = images
+            .iter()
+            .map(|image| Ok((self.apply_image(image, short)?, false)));
+        let images: Vec<_> = images.collect::<Result<_>>()?;
+        Ok(ImageBatch {
+            image: pad_images(&images, &self.tables(), self.divisor)?,
+            sizes: images.iter().map(|(image, _)| image.dimensions()).collect(),
+            names,
+        })
+    }
+
+    /// The network's inputs from 8-bit colours.
+    pub fn tables(&self) -> ValueTables {
+        ValueTables::bgr(self.mean, self.std)
+    }
+}
+
+/// Batches and transforms of a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DetectionPipelineConfig {
+    /// Images of each domain in a batch of one rank.
+    pub batch: usize,
+    /// Whether a batch holds only wide or only high images.
+    pub group_by_aspect: bool,
+    /// Batches at the end of a pass: `"fill"`, `"drop"`, or `"keep"` as the reference does, which
+    /// works with one rank alone. Without effect on batches of one image.
+    pub incomplete: Incomplete,
+    /// From files to network inputs.
+    pub transform: DetectionTransform,
+}
+
+impl Default for DetectionPipelineConfig {
+    fn default() -> Self {
+        Self {
+            batch: 1,
+            group_by_aspect: true,
+            incomplete: Incomplete::Fill,
+            transform: DetectionTransform::default(),
+        }
+    }
+}
+
+/// Source images with objects and target images without, drawn and augmented by step number.
+///
+/// Each domain runs through its images in random order, without repetition, and then again in
+/// another order, independently of the other domain.
+pub struct DetectionPipeline {
+    source: Arc<dyn DetectionSet>,
+    target: Option<Arc<dyn DetectionImages>>,
+    config: DetectionPipelineConfig,
+    tables: ValueTables,
+    source_draws: BatchSampler,
+    target_draws: Option<BatchSampler>,
+    seed: u64,
+}
+
+impl DetectionPipeline {
+    /// Checks the configuration and the sets. This process is rank `rank.0` of `rank.1`. With
+    /// `group_by_aspect` and a target without annotations the headers of all its images are read.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`DetectionTransform::check`], [`BatchSampler::new`] and
+    /// [`DetectionImages::size`].
+    pub fn new(
+        source: Arc<dyn DetectionSet>,
+        target: Option<Arc<dyn DetectionImages>>,
+        config: DetectionPipelineConfig,
+        seed: u64,
+        rank: (usize, usize),
+    ) -> Result<Self> {
+        config.transform.check()?;
+        let grouped = config.group_by_aspect && config.batch * rank.1 > 1;
+        let sampler = |len: usize, domain, size: &dyn Fn(usize) -> Result<(u32, u32)>| {
+            let sampler = SamplerConfig {
+                rank: rank.0,
+                ranks: rank.1,
+                incomplete: config.incomplete,
+                ..SamplerConfig::new(config.batch, seed, domain)
+            };
+            if !grouped {
+                return BatchSampler::new(len, sampler);
+            }
+            let sizes: Vec<_> = (0..len).map(size).collect::<Result<_>>()?;
+            BatchSampler::grouped(aspect_groups(sizes), sampler)
+        };
+        let source_draws = sampler(source.len(), "source", &|index| Ok(source.size(index)))?;
+        let target_draws = target
+            .as_ref()
+            .map(|set| sampler(set.len(), "target", &|index| set.size(index)))
+            .transpose()?;
+        Ok(Self {
+            source_draws,
+            target_draws,
+            tables: config.transform.tables(),
+            source,
+            target,
+            config,
+            seed,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &DetectionPipelineConfig {
+        &self.config
+    }
+
+    /// The batch of a step, the same at every call. Its tensors are on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sets.
+    pub fn batch(&self, step: u64) -> Result<DetectionBatch> {
+        let target = match (&self.target, &self.target_draws) {
+            (Some(set), Some(draws)) => Some(self.target_batch(set.as_ref(), draws.batch(step))?),
+            _ => None,
+        };
+        Ok(DetectionBatch {
+            source: self.source_batch(self.source_draws.batch(step))?,
+            target,
+        })
+    }
+
+    fn source_batch(&self, draws: Vec<Draw>) -> Result<BoxedBatch> {
+        let transform = &self.config.transform;
+        let (mut images, mut objects, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for draw in draws {
+            let sample = self.source.get(draw.index)?;
+            let (short, flip) = self.sample("source image", draw);
+            let mut of_image = sample.objects.for_training();
+            transform.apply_objects(&mut of_image, short, flip);
+            images.push((self.resized(&sample.name, &sample.image, short)?, flip.0));
+            objects.push(of_image);
+            names.push(sample.name);
+        }
+        let (image, sizes) = self.tensor(&images)?;
+        Ok(BoxedBatch {
+            image,
+            sizes,
+            objects,
+            names,
+        })
+    }
+
+    fn target_batch(&self, set: &dyn DetectionImages, draws: Vec<Draw>) -> Result<ImageBatch> {
+        let (mut images, mut names) = (Vec::new(), Vec::new());
+        for draw in draws {
+            let sample = set.get(draw.index)?;
+            let (short, flip) = self.sample("target image", draw);
+            images.push((self.resized(&sample.name, &sample.image, short)?, flip.0));
+            names.push(sample.name);
+        }
+        let (image, sizes) = self.tensor(&images)?;
+        Ok(ImageBatch {
+            image,
+            sizes,
+            names,
+        })
+    }
+
+    fn resized(&self, name: &str, image: &RgbImage, short: u32) -> Result<RgbImage> {
+        let resized = self.config.transform.apply_image(image, short);
+        resized.map_err(|error| Error::Invalid(format!("{name:?}: {error}")))
+    }
+
+    fn sample(&self, purpose: &str, draw: Draw) -> (u32, Flip) {
+        let mut rng = stream(self.seed, purpose, draw.number);
+        self.config.transform.sample(&mut rng)
+    }
+
+    fn tensor(
+        &self,
+        images: &[(RgbImage, bool)],
+    ) -> Result<(candle_core::Tensor, Vec<(u32, u32)>)> {
+        let sizes = images.iter().map(|(image, _)| image.dimensions()).collect();
+        let image = pad_images(images, &self.tables, self.config.transform.divisor)?;
+        Ok((image, sizes))
+    }
+}
