@@ -9,10 +9,14 @@
 //! - [`class_stats`] and [`rare_class_sampling`] count and favour rare classes.
 //! - [`classification`] and [`detection`] hold what is particular to images with a class or boxes.
 //! - [`samplers`] draw the samples of a step.
-//! - [`uda`] makes the batch of a step; [`loader`] makes the batches of coming steps ahead of time.
+//! - [`uda`] makes the batch of a step; [`loader`] makes the batches of coming steps ahead of time;
+//!   [`bad_samples`] lets a run go on past unreadable files.
+//! - [`cache`] keeps decoded samples on disk.
 //! - [`overlay`] shows label maps in colour.
 
+pub mod bad_samples;
 pub mod batch;
+pub mod cache;
 pub mod class_stats;
 pub mod check;
 pub mod classes;
@@ -36,12 +40,13 @@ pub mod scenes;
 pub mod transform;
 pub mod uda;
 
+pub use bad_samples::{BadSample, BadSamples, Checked};
 pub use batch::{SourceBatch, TargetBatch, UdaBatch};
 pub use class_stats::ClassStats;
 pub use classes::Classes;
 pub use error::{Error, Result};
 pub use label_map::LabelMap;
-pub use loader::OrderedLoader;
+pub use loader::{LoaderConfig, LoaderStats, MemorySize, OrderedLoader};
 pub use rare_class_sampling::{RareClassSampler, RcsConfig};
 pub use sample::{IGNORE, Labelled, LabelledSet, Unlabelled, UnlabelledSet, WithoutLabels};
 pub use uda::{PipelineConfig, UdaPipeline};

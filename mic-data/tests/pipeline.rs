@@ -9,8 +9,8 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use mic_data::datasets::InMemory;
 use mic_data::transform::Normalise;
 use mic_data::{
-    ClassStats, Labelled, OrderedLoader, PipelineConfig, RcsConfig, UdaBatch, UdaPipeline,
-    Unlabelled, WithoutLabels,
+    BadSamples, ClassStats, Labelled, LabelledSet, LoaderConfig, OrderedLoader, PipelineConfig,
+    RcsConfig, UdaBatch, UdaPipeline, Unlabelled, WithoutLabels,
 };
 
 /// The label of a pixel is a function of its colour, so that every later place can be checked.
@@ -142,11 +142,20 @@ fn a_batch_is_a_function_of_seed_and_step_alone() {
     };
     let pipeline = make(3);
     let batches: Vec<_> = (5..17).map(|step| pipeline.batch(step).unwrap()).collect();
-    for threads in [0, 1, 2, 5] {
-        let other = make(3);
-        let loader = OrderedLoader::new(5, threads, move |step| other.batch(step));
-        for (batch, expected) in loader.zip(&batches) {
-            assert!(same(&batch.unwrap(), expected), "{threads} threads");
+    for threads in [0, 1, 2, 5, 8] {
+        // Resumed anywhere, with room for all or for two batches.
+        for (resumed, memory) in [(0, u64::MAX), (4, 7000), (11, 1)] {
+            let other = make(3);
+            let config = LoaderConfig {
+                memory,
+                ..LoaderConfig::new(threads)
+            };
+            let start = 5 + resumed;
+            let make = move |step| other.batch(step);
+            let loader = OrderedLoader::with_config(start, &config, make);
+            for (batch, expected) in loader.zip(&batches[resumed as usize..]) {
+                assert!(same(&batch.unwrap(), expected), "{threads} threads");
+            }
         }
     }
     assert!(
@@ -339,4 +348,97 @@ fn unusable_configurations_and_empty_sets_are_refused() {
     expect_error(empty, &["source set has no image"]);
     let empty = UdaPipeline::new(source(1), Some(target(0)), plain(), None, 1);
     expect_error(empty, &["target set has no image"]);
+}
+
+/// A set in which some images cannot be read.
+struct WithBad(Arc<InMemory<Labelled>>, Vec<usize>);
+
+impl LabelledSet for WithBad {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn get(&self, index: usize) -> mic_data::Result<Labelled> {
+        if self.1.contains(&index) {
+            let path = format!("{index}.png").into();
+            let reason = "no picture".to_owned();
+            return Err(mic_data::Error::Decode { path, reason });
+        }
+        self.0.get(index)
+    }
+}
+
+#[test]
+fn bad_samples_are_replaced_alike_for_any_number_of_threads() {
+    let make = |bad: &[usize]| {
+        let set = Arc::new(WithBad(source(7), bad.to_vec()));
+        let target = WithoutLabels(WithBad(source(5), vec![1]));
+        UdaPipeline::new(set, Some(Arc::new(target)), plain(), None, 3).unwrap()
+    };
+    let pipeline = make(&[2, 6]);
+    let expected: Vec<_> = (0..20)
+        .map(|s| pipeline.checked_batch(s).unwrap())
+        .collect();
+    let replaced: usize = expected.iter().map(|batch| batch.bad.len()).sum();
+    // 40 draws of each domain: 2 of 7 and 1 of 5 are bad, and so may replacements be.
+    assert!((12..40).contains(&replaced), "{replaced}");
+    for threads in [0, 1, 2, 8] {
+        let pipeline = make(&[2, 6]);
+        let loader = OrderedLoader::new(0, threads, move |step| pipeline.checked_batch(step));
+        let mut bad = BadSamples::new(3);
+        for (batch, expected) in loader.zip(&expected) {
+            let batch = batch.unwrap();
+            assert_eq!(batch.bad, expected.bad);
+            assert!(same(&bad.admit(batch).unwrap(), &expected.value));
+        }
+        let list: Vec<_> = bad.list().map(|bad| bad.to_string()).collect();
+        let parts = [
+            "source sample 2: ",
+            "source sample 6: ",
+            "target sample 1: ",
+        ];
+        assert!(
+            list.iter()
+                .zip(parts)
+                .all(|(bad, part)| bad.starts_with(part))
+        );
+        assert!(list[0].contains("2.png") && list[0].contains("no picture"));
+    }
+    // Good samples are those of the pipeline without bad ones.
+    let clean = (0..20).filter(|step| expected[*step as usize].bad.is_empty());
+    for step in clean {
+        assert!(same(
+            &pipeline.batch(step).unwrap(),
+            &expected[step as usize].value
+        ));
+    }
+    let first = expected
+        .iter()
+        .position(|batch| !batch.bad.is_empty())
+        .unwrap();
+    expect_error(pipeline.batch(first as u64), &["no picture"]);
+}
+
+#[test]
+fn a_run_stops_at_the_same_step_with_the_list_of_bad_samples() {
+    let mut stops = BTreeSet::new();
+    for threads in [0, 1, 2, 8] {
+        let set = Arc::new(WithBad(source(7), vec![2, 4, 6]));
+        let pipeline = UdaPipeline::new(set, None, plain(), None, 3).unwrap();
+        let loader = OrderedLoader::new(0, threads, move |step| pipeline.checked_batch(step));
+        let mut bad = BadSamples::new(2);
+        let (step, error) = loader
+            .map(|batch| bad.admit(batch.unwrap()).map(|_| ()))
+            .enumerate()
+            .find_map(|(step, result)| Some((step, result.err()?.to_string())))
+            .unwrap();
+        for part in ["3 samples", "2.png", "4.png", "6.png"] {
+            assert!(error.contains(part), "{part:?} is missing in: {error}");
+        }
+        stops.insert(step);
+    }
+    assert_eq!(stops.len(), 1);
+    let set = Arc::new(WithBad(source(2), vec![0, 1]));
+    let hopeless = UdaPipeline::new(set, None, plain(), None, 3).unwrap();
+    expect_error(hopeless.checked_batch(0), &["none of 100", "no picture"]);
 }

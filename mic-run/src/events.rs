@@ -87,6 +87,12 @@ impl Watch for EventLog {
         }
     }
 
+    fn flush(&mut self) {
+        if self.error.is_none() {
+            self.error = self.file.flush().err();
+        }
+    }
+
     fn finish(&mut self) -> Result<()> {
         let flushed = self.file.flush().err();
         match self.error.take().or(flushed) {

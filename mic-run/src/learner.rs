@@ -79,6 +79,15 @@ pub trait Learner {
     /// The task's error type.
     type Error: From<crate::Error> + fmt::Display;
 
+    /// Whether any process of the run says yes; with one process what it says. The loop asks once
+    /// a step whether to stop.
+    ///
+    /// # Errors
+    /// When the processes cannot speak to each other.
+    fn any(&mut self, flag: bool) -> Result<bool, Self::Error> {
+        Ok(flag)
+    }
+
     /// Does step `step` (counted from 0) wholly: batch, losses, gradients, optimiser. After an
     /// error weights and optimiser are as before the step.
     ///

@@ -19,6 +19,7 @@
 //! | `lock` | held by the process that writes |
 
 pub mod checkpoint;
+pub mod cli;
 pub mod difference;
 pub mod distributed;
 pub mod error;
@@ -35,6 +36,7 @@ pub mod progress;
 pub mod provenance;
 pub mod record;
 pub mod report;
+pub mod result;
 pub mod runs;
 pub mod signals;
 pub mod slurm;

@@ -30,7 +30,8 @@ pub struct Plan {
     pub options: RunOptions,
 }
 
-/// Around a run.
+/// Around a run; the default writes nothing and nobody watches.
+#[derive(Default)]
 pub struct Session<'a> {
     /// Where checkpoints go; without a folder none are written.
     pub folder: Option<&'a RunFolder>,
@@ -40,6 +41,19 @@ pub struct Session<'a> {
     pub stop: StopRequest,
     /// Where the run stands; the learner has been restored accordingly.
     pub progress: Progress,
+}
+
+impl Session<'_> {
+    /// Tells those who watch something about the run, before its first step.
+    pub fn note(&mut self, text: &str) {
+        let event = Event::Note {
+            step: self.progress.step,
+            text: text.into(),
+        };
+        for watcher in &mut self.watchers {
+            watcher.event(&event);
+        }
+    }
 }
 
 /// How a run ended that did not fail.
@@ -161,8 +175,9 @@ impl<L: Learner> Run<'_, '_, L> {
             if done >= self.plan.iterations {
                 break Ending::Finished;
             }
+            let stop = self.learner.any(self.stop.requested())?;
             self.save_if_due(done, better)?;
-            if self.stop.requested() {
+            if stop {
                 break Ending::Stopped;
             }
             self.step(done)?;
@@ -291,7 +306,7 @@ impl<L: Learner> Run<'_, '_, L> {
         let every = self.plan.options.checkpoint_every;
         let regular = every > 0 && done > 0 && done.is_multiple_of(every);
         let best = better && self.plan.options.keep_best;
-        if regular || best || self.stop.requested() {
+        if regular || best {
             self.save()?;
         }
         Ok(())
@@ -302,6 +317,9 @@ impl<L: Learner> Run<'_, '_, L> {
         let done = self.progress.step;
         if self.writer.is_none() || self.saved == Some(done) {
             return Ok(());
+        }
+        for watcher in &mut self.watchers {
+            watcher.flush();
         }
         let content = self.learner.content()?;
         let Plan {

@@ -11,6 +11,9 @@ pub trait Watch: Send {
     fn pictures(&mut self, _done: u64, _pictures: &[Picture]) {}
     /// Histograms made after `done` steps.
     fn histograms(&mut self, _done: u64, _histograms: &[Histogram]) {}
+    /// A checkpoint is about to be written: what it follows must be on the disk before it is, so
+    /// that a run killed right after it has all records up to it.
+    fn flush(&mut self) {}
     /// The run has ended, well or not; the first thing that could not be shown or written.
     ///
     /// # Errors

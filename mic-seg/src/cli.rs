@@ -2,7 +2,6 @@
 
 mod eval;
 mod predict;
-mod run_folder;
 mod train;
 
 use std::error::Error as _;
@@ -10,13 +9,15 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mic_run::runs::cli::RunsCommand;
 
 use crate::{Error, Result};
 
 /// Train segmentation networks across a domain gap with Masked Image Consistency, measure them,
 /// and use them on images.
 ///
-/// Exit codes: 0 done, 1 a run that failed, 2 wrong usage or configuration.
+/// Exit codes: 0 done, 1 a run that failed, 2 wrong usage or configuration, 3 a training run that a
+/// signal stopped (it is saved).
 #[derive(Debug, Parser)]
 #[command(name = "mic-seg", version, propagate_version = true)]
 struct Cli {
@@ -29,24 +30,42 @@ enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    /// Look at runs.
+    Runs {
+        #[command(subcommand)]
+        command: RunsCommand,
+    },
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
-        Command::Eval(args) => eval::run(&args),
-        Command::Predict(args) => predict::run(&args),
+        Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
     };
-    let Err(error) = done else {
-        return ExitCode::SUCCESS;
+    let error = match done {
+        Ok(code) => return code,
+        Err(error) => error,
     };
     // Nothing is left to do if standard error is closed.
     let _ = writeln!(std::io::stderr(), "error: {}", message(&error));
     match error {
-        Error::Config(_) => ExitCode::from(2),
+        Error::Config(_) | Error::Harness(mic_run::Error::Usage(_)) => ExitCode::from(2),
         _ => ExitCode::FAILURE,
     }
+}
+
+fn runs(command: &RunsCommand) -> Result<()> {
+    print(&command.run()?)
+}
+
+/// `value` as indented JSON with a line end.
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value);
+    text.map(|text| text + "\n")
+        .map_err(|error| Error::Run(format!("cannot write the results as JSON: {error}")))
 }
 
 /// The error with those of its causes that it does not already tell, without the stack frames that
@@ -74,11 +93,6 @@ fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Error::Run(format!("cannot write to standard output: {error}")))
-}
-
-/// A note for people, on standard error.
-fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

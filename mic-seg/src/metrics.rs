@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use mic_data::IGNORE;
+use mic_data::{Classes, IGNORE};
+use mic_run::record::Evaluation;
 
 /// Pixel counts a class, summed over images.
 ///
@@ -117,6 +118,44 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// The measures in the record of a run.
+    pub fn of(evaluation: &Evaluation) -> Self {
+        let score = |name| evaluation.scores.get(name).copied().flatten();
+        let of_classes = |name| {
+            evaluation
+                .class_scores
+                .get(name)
+                .cloned()
+                .unwrap_or_default()
+        };
+        Self {
+            iou: of_classes("IoU"),
+            acc: of_classes("Acc"),
+            miou: score("mIoU"),
+            macc: score("mAcc"),
+            aacc: score("aAcc"),
+        }
+    }
+
+    /// The measures as the record of a run; its main score is `mIoU`.
+    pub fn evaluation(&self, classes: &Classes) -> Evaluation {
+        let scores = [
+            ("mIoU", self.miou),
+            ("mAcc", self.macc),
+            ("aAcc", self.aacc),
+        ];
+        let class_scores = [("IoU", &self.iou), ("Acc", &self.acc)];
+        Evaluation {
+            main: "mIoU".into(),
+            scores: scores.map(|(name, value)| (name.to_owned(), value)).into(),
+            classes: classes.names().to_vec(),
+            class_scores: class_scores
+                .map(|(name, v)| (name.to_owned(), v.clone()))
+                .into(),
+            ..Evaluation::default()
+        }
+    }
+
     /// A table of percentages for people, one line a class, a dash for absent classes. `names`
     /// are by train id.
     pub fn table(&self, names: &[String]) -> String {

@@ -1,17 +1,26 @@
 //! Optimiser and schedule of a run.
 
-use candle_core::Var;
+use std::collections::HashMap;
+
+use candle_core::{Tensor, Var};
 use mic_nn::optim::{AdamW, AdamWConfig, Grads, GroupRules, Optimizer, Rule, Sgd, SgdConfig};
 use mic_nn::schedule::{LinearDecay, PolyWarmup, Schedule};
+use mic_run::NonFinite;
+use mic_run::record::Scalars;
 
 use crate::Result;
 use crate::config::{self, Config, OptimizerKind};
+
+/// Begins the names of the optimiser's state in a checkpoint.
+const OPTIMIZER: &str = "optimizer.";
 
 /// An optimiser with its learning rates.
 pub(crate) struct Optimisation {
     optimizer: Box<dyn Optimizer>,
     schedule: Schedule,
     base: f64,
+    /// Largest norm of the gradient.
+    clip_norm: Option<f64>,
 }
 
 impl Optimisation {
@@ -57,15 +66,61 @@ impl Optimisation {
             optimizer,
             schedule: schedule(options.schedule, config.train.iterations as usize),
             base: options.lr,
+            clip_norm: config.train.clip_norm,
         }
     }
 
-    /// Applies the gradient of `step`; returns the base learning rate used.
-    pub(crate) fn apply(&mut self, step: u64, grads: &Grads) -> Result<f64> {
+    /// Clips and applies the gradient of `step`; returns the base learning rate used, and reports
+    /// the gradient's norm as `grad_norm`.
+    ///
+    /// # Errors
+    /// A gradient that is not finite; nothing is changed then.
+    pub(crate) fn apply(
+        &mut self,
+        step: u64,
+        grads: &mut Grads,
+        scalars: &mut Scalars,
+    ) -> Result<f64> {
+        let norm = grads.global_norm()?;
+        if !norm.is_finite() {
+            let tensors = grads.first_not_finite()?;
+            return Err(NonFinite {
+                name: "the gradient's norm".into(),
+                value: norm,
+                tensors: tensors
+                    .iter()
+                    .map(|name| format!("gradient of {name}"))
+                    .collect(),
+            }
+            .into());
+        }
+        scalars.insert("grad_norm".into(), norm);
+        if let Some(max) = self.clip_norm
+            && norm > max
+        {
+            grads.scale(max / (norm + 1e-6))?;
+        }
         let (schedule, step) = (&self.schedule, step as usize);
         self.optimizer
             .step(grads, &|base| schedule.lr(step, base))?;
         Ok(schedule.lr(step, self.base))
+    }
+
+    /// The optimiser's state, by names that begin with [`OPTIMIZER`].
+    pub(crate) fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        let state = self.optimizer.state()?.into_iter();
+        Ok(state
+            .map(|(name, t)| (format!("{OPTIMIZER}{name}"), t))
+            .collect())
+    }
+
+    /// Takes back what [`state`](Self::state) gave.
+    pub(crate) fn restore(&mut self, content: &HashMap<String, Tensor>) -> Result<()> {
+        let own = content.iter().filter_map(|(name, tensor)| {
+            let name = name.strip_prefix(OPTIMIZER)?;
+            Some((name.to_owned(), tensor.clone()))
+        });
+        Ok(self.optimizer.load_state(&own.collect())?)
     }
 }
 

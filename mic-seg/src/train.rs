@@ -3,27 +3,28 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use image::{GrayImage, RgbImage};
 use mic_data::rng::stream;
 use mic_data::transform::keep_ratio;
-use mic_data::{ClassStats, LabelledSet, OrderedLoader, UdaPipeline, Unlabelled, UnlabelledSet};
-use mic_nn::forward::{Forward, RandomDrops};
+use mic_data::{ClassStats, LabelledSet, UdaPipeline, Unlabelled, UnlabelledSet};
+use mic_nn::forward::Forward;
 use mic_nn::ops;
 use mic_nn::params::Store;
 use mic_nn::threads::train_in_pool;
+use mic_run::Learner;
+use mic_run::distributed::{Backend, Communicator, Launch, Single, connect};
+use mic_run::memory::readable;
+use mic_run::train::{Outcome, Plan, Session};
 
 use crate::config::{Config, Images, SetConfig};
-use crate::evaluate::evaluate;
 use crate::inference::{Predictor, argmax, input};
+use crate::learner::SegLearner;
 use crate::metrics::{Confusion, Metrics};
 use crate::model::{Backbone, SegmentorConfig};
-use crate::optimise::Optimisation;
-use crate::record::{Observer, Outcome, StepRecord};
-use crate::uda::{Draws, Options, Training};
-use crate::{Error, Result, memory, sets, weights};
+use crate::uda::{Options, Training};
+use crate::{Error, Result, footprint, sets, weights};
 
 /// The images of a run, opened.
 #[derive(Clone)]
@@ -80,7 +81,7 @@ impl Setup {
     }
 }
 
-/// A finished run.
+/// A run that ended.
 pub struct Trained {
     /// What it reports.
     pub outcome: Outcome,
@@ -88,95 +89,122 @@ pub struct Trained {
     method: Training,
 }
 
-/// Trains as the configuration says, from random weights, from `train.init_from`, or from `init`
-/// (names and tensors of an earlier run's student).
+/// What a run begins with, besides its configuration.
+#[derive(Default)]
+pub struct Start<'a> {
+    /// Names and tensors of an earlier run's student.
+    pub weights: Option<&'a HashMap<String, Tensor>>,
+    /// Everything that steps change, from a checkpoint of this very run.
+    pub resumed: Option<&'a HashMap<String, Tensor>>,
+    /// This process among those of the run; `None` for one alone. Rank 0 has the session with
+    /// folder and watchers.
+    pub launch: Option<&'a Launch>,
+    /// How the processes speak to each other.
+    pub backend: Backend,
+}
+
+/// The plan of the run that a configuration describes.
+///
+/// # Errors
+/// A configuration that cannot be written.
+pub fn plan(config: &Config) -> Result<Plan> {
+    Ok(Plan {
+        program: "mic-seg".into(),
+        config: config.to_toml()?,
+        seed: config.seed,
+        iterations: config.train.iterations,
+        eval_every: config.train.eval_every,
+        options: config.run.clone(),
+    })
+}
+
+/// Trains as the configuration says, from random weights, from `train.init_from`, or from what
+/// `start` holds.
 ///
 /// The same configuration, images and initial weights give the same network, bit for bit, for any
-/// number of loader threads.
+/// number of loader threads, and however often the run was stopped and resumed.
 ///
 /// # Errors
 /// Images that cannot be read, a loss that is not finite, or weights that do not fit.
 pub fn run(
     config: &Config,
     setup: &Setup,
-    init: Option<&HashMap<String, Tensor>>,
-    observer: &mut (dyn Observer + Send),
+    start: Start<'_>,
+    mut session: Session<'_>,
 ) -> Result<Trained> {
-    train_in_pool(None, || run_here(config, setup, init, observer))?
+    train_in_pool(None, || {
+        let mut learner = learner(config, setup, &start)?;
+        let outcome = (|| {
+            if let Some(content) = start.resumed {
+                learner.restore(content, session.progress.step)?;
+            }
+            learner.agree(session.progress.step)?;
+            if session.folder.is_some() {
+                tell_footprint(config, setup, learner.method(), &mut session)?;
+            }
+            mic_run::train::train(&mut learner, &plan(config)?, session)
+        })();
+        let outcome = outcome.inspect_err(|error| {
+            tracing::error!("{error}");
+            learner.abort_if_others_wait(1);
+        })?;
+        Ok(Trained {
+            outcome,
+            config: config.clone(),
+            method: learner.into_method()?,
+        })
+    })?
 }
 
-fn run_here(
+/// Says how much memory the run will take.
+fn tell_footprint(
     config: &Config,
     setup: &Setup,
-    init: Option<&HashMap<String, Tensor>>,
-    observer: &mut (dyn Observer + Send),
-) -> Result<Trained> {
-    memory::reset_peak();
-    let started = Instant::now();
-    let mut method = build(config, init)?;
-    let mut optimisation = Optimisation::new(config, &method.parameters());
-    let options = method.options().clone();
-    let target = setup
-        .target
-        .clone()
-        .filter(|_| options.target.needs_target());
+    method: &Training,
+    session: &mut Session<'_>,
+) -> Result<()> {
+    let size = match config.data.pipeline.crop {
+        Some(crop) => crop,
+        None => {
+            let own = setup.source.image(0)?.image.dimensions();
+            let limit = config.data.source.resize;
+            limit.map_or(own, |limit| keep_ratio(own, limit))
+        }
+    };
+    if let Some(found) = footprint::predict(config, method, size)? {
+        session.note(&format!(
+            "memory: about {} expected (present {}, gradients and optimiser {}, a checkpoint's copy {}, \
+             a step {})",
+            readable(found.total()),
+            readable(found.present),
+            readable(found.training),
+            readable(found.checkpoint),
+            readable(found.step)
+        ));
+    }
+    Ok(())
+}
+
+fn learner(config: &Config, setup: &Setup, start: &Start<'_>) -> Result<SegLearner> {
+    let method = build(config, start.weights)?;
+    let needs_target = method.options().target.needs_target();
+    let target = setup.target.clone().filter(|_| needs_target);
     let pipeline = config.data.pipeline.clone();
     let threads = config.data.loader_threads.max(1);
     let count = || ClassStats::count(setup.source.as_ref(), config.classes.len(), threads);
     let stats = pipeline.rcs.as_ref().map(|_| count()).transpose()?;
     let source = setup.source.clone();
     let pipeline = UdaPipeline::new(source, target, pipeline, stats.as_ref(), config.seed)?;
-    let mut loader = OrderedLoader::new(0, config.data.loader_threads, move |step| {
-        pipeline.batch(step)
-    });
-    let mut steps = Vec::new();
-    let mut evaluations = Vec::new();
-    for step in 0..config.train.iterations {
-        let clock = Instant::now();
-        let batch = loader
-            .next()
-            .ok_or_else(|| Error::Run("the loader stopped early".into()))??;
-        let draws = Draws::sample(&options, config.seed, step, &batch.source.label)?;
-        let drops = RandomDrops::new(stream(config.seed, "dropout", step));
-        let scalars = method.step(step, &batch, &draws, &drops, None)?;
-        let lr = optimisation.apply(step, method.grads())?;
-        method.after_update(step)?;
-        let record = StepRecord {
-            step,
-            scalars,
-            lr,
-            seconds: clock.elapsed().as_secs_f64(),
-        };
-        observer.step(&record);
-        steps.push(record);
-        let done = step + 1;
-        let every = config.train.eval_every;
-        let due = every > 0 && done.is_multiple_of(every) || done == config.train.iterations;
-        if let Some(test) = setup.test.as_ref().filter(|_| due) {
-            let predictor = Predictor::over(method.store(), config)?;
-            let metrics = evaluate(&predictor, test.as_ref(), &config.classes)?;
-            observer.evaluated(done, &metrics);
-            evaluations.push((done, metrics));
-        }
-    }
-    let mut seconds: Vec<f64> = steps.iter().map(|s| s.seconds).collect();
-    seconds.sort_by(f64::total_cmp);
-    let outcome = Outcome {
-        seconds_per_step: seconds.get(seconds.len() / 2).copied().unwrap_or(0.0),
-        seconds: started.elapsed().as_secs_f64(),
-        peak_memory: memory::peak(),
-        steps,
-        evaluations,
+    let test = setup.test.clone();
+    let ranks: Box<dyn Communicator> = match start.launch {
+        Some(launch) => connect(launch, start.backend, &Device::Cpu)?,
+        None => Box::new(Single),
     };
-    Ok(Trained {
-        outcome,
-        config: config.clone(),
-        method,
-    })
+    Ok(SegLearner::new(config, method, pipeline, test, ranks))
 }
 
 /// The method with its networks, holding the weights that the run starts from.
-fn build(config: &Config, init: Option<&HashMap<String, Tensor>>) -> Result<Training> {
+pub(crate) fn build(config: &Config, init: Option<&HashMap<String, Tensor>>) -> Result<Training> {
     let model = SegmentorConfig::of(config)?;
     let options = Options::of(config);
     let fresh = |network: &str| {

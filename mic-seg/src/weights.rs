@@ -11,7 +11,27 @@ use crate::{Error, Result};
 /// Prefixes under which the student's tensors stand in training checkpoints.
 const STUDENT_PREFIXES: [&str; 2] = ["model.", "module."];
 /// Prefixes of tensors that are not the student's.
-const OTHER_PREFIXES: [&str; 4] = ["ema_model.", "imnet_model.", "mic.", "model_D."];
+const OTHER_PREFIXES: [&str; 6] = [
+    "ema_model.",
+    "imnet_model.",
+    "mic.",
+    "mic_teacher.",
+    "model_D.",
+    "optimizer_D.",
+];
+
+/// The weights file that a path stands for: a run folder's last checkpoint, the file in a
+/// checkpoint's folder, or the path itself.
+fn file_of(path: &Path) -> std::borrow::Cow<'_, Path> {
+    if path.is_dir() {
+        let names = [mic_run::folder::WEIGHTS, mic_run::checkpoint::WEIGHTS];
+        let files = names.map(|name| path.join(name));
+        if let Some(file) = files.into_iter().find(|file| file.is_file()) {
+            return file.into();
+        }
+    }
+    path.into()
+}
 
 /// All tensors of a weights file that [`weights::load`] reads, with the student's prefix removed
 /// and other models left out.
@@ -20,7 +40,7 @@ const OTHER_PREFIXES: [&str; 4] = ["ema_model.", "imnet_model.", "mic.", "model_
 /// A missing, foreign or truncated file: names the file and the reason.
 pub fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
     let read = || {
-        let weights = weights::load(path)?;
+        let weights = weights::load(&file_of(path))?;
         let student = weights.retain(|name| !OTHER_PREFIXES.iter().any(|p| name.starts_with(p)));
         let student = STUDENT_PREFIXES
             .iter()
@@ -56,7 +76,8 @@ pub fn read_metadata(path: &Path, key: &str) -> Result<String> {
             path.display()
         ))
     };
-    let checkpoint = Checkpoint::open(path).map_err(|error| Error::Run(error.to_string()))?;
+    let checkpoint =
+        Checkpoint::open(&file_of(path)).map_err(|error| Error::Run(error.to_string()))?;
     let value = checkpoint.metadata().get(key).cloned();
     value.ok_or_else(|| failed(format!("its header has no entry {key:?}")))
 }

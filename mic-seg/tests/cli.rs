@@ -175,19 +175,33 @@ fn train_writes_a_whole_run_folder() {
     let out = at.path().join("out");
     let expected = [
         "checkpoint.safetensors",
+        "checkpoints",
         "config.toml",
         "events.jsonl",
+        "lock",
         "metrics.json",
+        "pictures",
+        "report.html",
+        "run.json",
+        "tensorboard",
     ];
     assert_eq!(files(&out), expected);
+    assert_eq!(
+        files(&out.join("checkpoints")),
+        ["step-00000002", "step-00000003"]
+    );
+    assert_eq!(files(&out.join("pictures/test")).len(), 2 * 3);
 
     let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
     let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
-    let events: Vec<_> = read("events.jsonl").lines().map(json).collect();
+    let events = read("events.jsonl");
+    let events = events.lines().map(json);
+    let events: Vec<_> = events.filter(|event| event["event"] == "step").collect();
     let steps: Vec<u64> = events.iter().map(|e| e["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [0, 1, 2]);
     for event in &events {
         let scalars = event["scalars"].as_object().unwrap();
+        assert!(scalars["grad_norm"].as_f64().unwrap() > 0.0, "{event}");
         let losses = scalars.iter().filter(|(name, _)| name.contains("loss"));
         assert!(losses.clone().count() >= 3, "{event}");
         assert!(losses.clone().all(|(_, v)| v.is_f64()), "{event}");
@@ -198,9 +212,9 @@ fn train_writes_a_whole_run_folder() {
     let evaluations = metrics["evaluations"].as_array().unwrap();
     let steps: Vec<_> = evaluations.iter().map(|e| &e["step"]).collect();
     assert_eq!(steps, [2, 3]);
-    let miou = metrics["test"]["miou"].as_f64().unwrap();
+    let miou = metrics["test"]["scores"]["mIoU"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&miou), "{miou}");
-    assert_eq!(metrics["test"], evaluations[1]["metrics"]);
+    assert_eq!(metrics["test"], evaluations[1]);
     // The saved configuration is whole: it needs no defaults and runs as it is.
     let config = read("config.toml");
     assert!(config.contains("pseudo_threshold = 0.968"), "{config}");
@@ -228,7 +242,12 @@ fn a_used_folder_is_refused_unless_overwritten() {
     let output = train(at.path(), &sets);
     assert_eq!(done(&output), "");
     assert_eq!(text(&output.stderr), "");
-    assert_eq!(files(&at.path().join("out")).len(), 5);
+    // What another program put there stays; without test data there are no pictures.
+    let left = files(&at.path().join("out"));
+    assert!(
+        left.contains(&"notes.txt".to_owned()) && left.len() == 10,
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -359,12 +378,27 @@ fn eval_repeats_the_last_evaluation_of_training() {
     let args = ["eval", "--checkpoint", checkpoint, "--json", path];
     let table = done(&mic_seg(at.path(), &args));
     assert_eq!(table, done(output));
+    // A run folder and a checkpoint's folder stand for the weights in them.
+    for folder in ["out", "out/checkpoints/step-00000003"] {
+        assert_eq!(
+            done(&mic_seg(at.path(), &["eval", "--checkpoint", folder])),
+            table
+        );
+    }
     let read = |path: &Path| -> serde_json::Value {
         serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
     };
     let metrics = read(&json);
     let training = read(&at.path().join("out/metrics.json"));
-    assert_eq!(metrics["metrics"], training["test"]);
+    for (own, name) in [("miou", "mIoU"), ("macc", "mAcc"), ("aacc", "aAcc")] {
+        assert_eq!(metrics["metrics"][own], training["test"]["scores"][name]);
+    }
+    for (own, name) in [("iou", "IoU"), ("acc", "Acc")] {
+        assert_eq!(
+            metrics["metrics"][own],
+            training["test"]["class_scores"][name]
+        );
+    }
     assert_eq!(metrics["images"], 3);
 
     let args = [

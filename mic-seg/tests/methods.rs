@@ -6,10 +6,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
+use mic_run::train::Session;
 use mic_seg::config::Config;
 use mic_seg::evaluate::evaluate;
 use mic_seg::model::CropBox;
-use mic_seg::train::{Setup, Trained, run};
+use mic_seg::train::{Setup, Start, Trained, run};
 use mic_seg::uda::{Crops, Draws, Options};
 use mic_seg::{Result, weights};
 
@@ -49,7 +50,7 @@ fn train(more: &str, sets: &[&str]) -> Result<Trained> {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     let config = Config::from_toml_str(&text(more), "test.toml", &sets)?;
     let setup = Setup::new(&config)?;
-    run(&config, &setup, None, &mut ())
+    run(&config, &setup, Start::default(), Session::default())
 }
 
 fn logged(trained: &Trained) -> BTreeSet<String> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
+use mic_run::runs::cli::RunsCommand;
 
 use crate::bench;
 use crate::failure::Failure;
@@ -12,7 +13,7 @@ use crate::report::{notes, table};
 use crate::reproduce::benchmark::Benchmark;
 use crate::reproduce::gate;
 use crate::reproduce::results::Results;
-use crate::reproduce::{Options, Plan, reproduce};
+use crate::reproduce::{Options, Plan, reproduce, submit};
 
 /// Chores of the workspace.
 ///
@@ -31,6 +32,11 @@ enum Command {
         #[command(subcommand)]
         task: Task,
     },
+    /// Look at runs.
+    Runs {
+        #[command(subcommand)]
+        command: RunsCommand,
+    },
     /// Measure our code beside PyTorch's.
     Bench {
         #[command(subcommand)]
@@ -46,6 +52,14 @@ enum BenchDevice {
     /// What they compute is compared first. Without a Python that has PyTorch our side is measured
     /// alone. The exit code is 1 if the sides disagree.
     Cpu(BenchArgs),
+    /// Images a second of the training pipelines beside PyTorch's DataLoader.
+    ///
+    /// Both sides read the same generated files in turn, with as many workers. What they make of
+    /// one image is compared first. Without a Python that has PyTorch our side is measured alone.
+    Data(DataArgs),
+    /// Take the first batch of a set and print seconds and memory as JSON.
+    #[command(hide = true)]
+    DataStart(StartArgs),
     /// Train a network for a few steps and print the memory of this process as JSON.
     #[command(hide = true)]
     CpuMemory(MemoryArgs),
@@ -99,6 +113,59 @@ impl BenchArgs {
     }
 }
 
+#[derive(Debug, Args)]
+struct DataArgs {
+    /// Measure only pipelines with this in their name, such as visda.
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Workers of both sides [default: one for each processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+    /// Measured turns of each side [default: 7].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: Option<u32>,
+    /// Images of the sets whose first batch is timed; 0 leaves that out.
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    large: usize,
+    /// Python interpreter that has torch, torchvision, pillow and opencv-python-headless.
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    python: String,
+    /// Also write the tables to this file.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Sizes that take no time, to try the command.
+    #[arg(long)]
+    tiny: bool,
+}
+
+impl DataArgs {
+    fn options(self) -> bench::data::Options {
+        bench::data::Options {
+            filter: self.filter,
+            threads: self.threads.map_or_else(processors, |n| n as usize),
+            repetitions: self.repetitions.map(|n| n as usize),
+            large: self.large,
+            python: self.python,
+            markdown: self.markdown,
+            tiny: self.tiny,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    #[arg(long)]
+    images: PathBuf,
+    #[arg(long)]
+    labels: Option<PathBuf>,
+    #[arg(long)]
+    list: Option<PathBuf>,
+    #[arg(long)]
+    threads: usize,
+    #[arg(long)]
+    tiny: bool,
+}
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -125,6 +192,16 @@ fn run_bench(device: BenchDevice) -> anyhow::Result<()> {
                 Some(code) => std::process::exit(code),
                 None => bench::bench(&options, out),
             }
+        }
+        BenchDevice::Data(args) => bench::data::bench(&args.options(), out),
+        BenchDevice::DataStart(args) => {
+            let StartArgs {
+                images,
+                labels,
+                list,
+                ..
+            } = args;
+            bench::data::start(images, labels, list, args.threads, args.tiny, out)
         }
         BenchDevice::CpuMemory(args) => {
             bench::memory(&args.network, args.recompute, args.threads, args.tiny, out)
@@ -178,6 +255,21 @@ struct SegArgs {
     /// Folder for report.html, results.json and the trained networks [default: runs/seg-<time>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Run each seed as an element of a job array of this cluster.
+    #[arg(long, value_enum, value_name = "CLUSTER")]
+    submit: Option<Cluster>,
+    /// What each element asks the cluster for, such as time=12:00:00; may be repeated. Keys: time,
+    /// partition, account, gpus, cpus, memory, at-once.
+    #[arg(long, value_name = "KEY=VALUE", requires = "submit")]
+    slurm: Vec<String>,
+    /// Print the script instead of submitting it.
+    #[arg(long, requires = "submit")]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Cluster {
+    Slurm,
 }
 
 /// Does what the command line says.
@@ -190,6 +282,13 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Reproduce {
             task: Task::Seg(args),
         } => args,
+        Command::Runs { command } => {
+            let text = command.run().map_err(|error| match error {
+                mic_run::Error::Usage(message) => Failure::Usage(message),
+                other => Failure::Run(other.into()),
+            })?;
+            return Ok(print(&text)?);
+        }
         Command::Bench { device } => return Ok(run_bench(device)?),
     };
     let benchmark = Benchmark::new(&args.source, &args.target, args.data_root);
@@ -197,6 +296,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         return Err(Failure::Usage(gate::NEEDS.into()));
     }
     let gated = args.gate;
+    let (submitted, resources, dry_run) = (args.submit, args.slurm, args.dry_run);
     let plan = Plan::new(Options {
         benchmark: benchmark.map_err(Failure::Usage)?,
         seeds: args.seeds,
@@ -208,18 +308,32 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         sets: args.set,
         out: args.out,
     })?;
+    if let Some(Cluster::Slurm) = submitted {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let job = submit::job(&arguments, &plan.seeds, &plan.out, &resources)?;
+        let text = if dry_run {
+            job.script()
+                .map_err(|error| Failure::Usage(error.to_string()))?
+        } else {
+            submit::submit(&job, &plan.out)?
+        };
+        return Ok(print(&text)?);
+    }
     let results = reproduce(&plan)?;
     let mut text = summary(&results);
     for file in ["report.html", "results.json"] {
         text += &format!("{}\n", plan.out.join(file).display());
     }
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("writing the table to the standard output")?;
+    print(&text)?;
     if gated {
         gate::check(&results.methods).map_err(|reason| Failure::Run(anyhow!(reason)))?;
     }
     Ok(())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.context("writing to the standard output")
 }
 
 /// The table with what must be known beside it.

@@ -21,9 +21,13 @@ pub use crop::{CROP_TRIES, Crop};
 pub use detection_resize::DetectionResize;
 pub use flip::Flip;
 pub use normalise::Normalise;
+<<<<<<< HEAD
 pub use pad::pad_into;
 pub use photometric::PhotometricDistortion;
+=======
+pub use pad::{pad_flipped_into, pad_into};
+>>>>>>> main
 pub use pil_resize::{PilFilter, pil_resize, pil_resize_part};
-pub use resize::{keep_ratio, resize_image, resize_nearest};
+pub use resize::{keep_ratio, resize_image, resize_image_window, resize_nearest};
 pub use resized_crop::ResizedCropConfig;
 pub use value_tables::ValueTables;

@@ -3,6 +3,8 @@
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use super::flip::Flip;
+
 /// `(value - mean) / std` for each of R, G, B, on the scale 0 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,21 @@ impl Normalise {
     ///
     /// If the image exceeds `size` or `out` does not have 3 * w * h values.
     pub fn apply_into(&self, image: &RgbImage, size: (u32, u32), out: &mut [f32]) {
+        self.apply_flipped_into(image, Flip(false), size, out);
+    }
+
+    /// As [`Normalise::apply_into`] of the image after `flip`, in one pass.
+    ///
+    /// # Panics
+    ///
+    /// As [`Normalise::apply_into`].
+    pub fn apply_flipped_into(
+        &self,
+        image: &RgbImage,
+        flip: Flip,
+        size: (u32, u32),
+        out: &mut [f32],
+    ) {
         let (width, height) = (size.0 as usize, size.1 as usize);
         let (image_width, image_height) = (image.width() as usize, image.height() as usize);
         assert!(image_width <= width && image_height <= height);
@@ -38,18 +55,25 @@ impl Normalise {
         if width * height == 0 || image_width == 0 {
             return out.fill(0.0);
         }
-        for (channel, plane) in out.chunks_exact_mut(width * height).enumerate() {
-            let table = self.table(channel);
-            let (inside, below) = plane.split_at_mut(image_height * width);
-            let lines = image.chunks_exact(image_width * 3);
-            for (to, from) in inside.chunks_exact_mut(width).zip(lines) {
-                let (to, right) = to.split_at_mut(image_width);
-                for (value, pixel) in to.iter_mut().zip(from.as_chunks::<3>().0) {
-                    *value = table[usize::from(pixel[channel])];
-                }
+        let tables = [0, 1, 2].map(|channel| self.table(channel));
+        let (red, others) = out.split_at_mut(width * height);
+        let (green, blue) = others.split_at_mut(width * height);
+        let mut planes = [red, green, blue];
+        for (y, line) in image.chunks_exact(image_width * 3).enumerate() {
+            let planes = planes.each_mut().map(|plane| {
+                let (inside, right) = plane[y * width..][..width].split_at_mut(image_width);
                 right.fill(0.0);
+                inside
+            });
+            let pixels = line.as_chunks::<3>().0.iter();
+            if flip.0 {
+                look_up(pixels.rev(), &tables, planes);
+            } else {
+                look_up(pixels, &tables, planes);
             }
-            below.fill(0.0);
+        }
+        for plane in planes {
+            plane[image_height * width..].fill(0.0);
         }
     }
 
@@ -60,6 +84,19 @@ impl Normalise {
             let centred = (value as f64 - self.mean[channel]) as f32;
             (f64::from(centred) * factor) as f32
         })
+    }
+}
+
+fn look_up<'a>(
+    pixels: impl Iterator<Item = &'a [u8; 3]>,
+    tables: &[[f32; 256]; 3],
+    [red, green, blue]: [&mut [f32]; 3],
+) {
+    let values = red.iter_mut().zip(green).zip(blue);
+    for (((red, green), blue), pixel) in values.zip(pixels) {
+        *red = tables[0][usize::from(pixel[0])];
+        *green = tables[1][usize::from(pixel[1])];
+        *blue = tables[2][usize::from(pixel[2])];
     }
 }
 

@@ -2,6 +2,8 @@
 
 use image::{GrayImage, RgbImage};
 
+use super::crop::Crop;
+
 /// The size of an image `(w, h)` scaled to the largest that fits `scale` and keeps its aspect
 /// ratio: the long side of `scale` bounds the long side, the short the short.
 pub fn keep_ratio((w, h): (u32, u32), scale: (u32, u32)) -> (u32, u32) {
@@ -18,11 +20,24 @@ pub fn resize_image(image: &RgbImage, width: u32, height: u32) -> RgbImage {
     if image.dimensions() == (width, height) {
         return image.clone();
     }
-    let (in_width, in_height) = (image.width() as usize, image.height() as usize);
-    let columns = taps(in_width, width as usize);
-    let lines = taps(in_height, height as usize);
-    let source = image.as_raw();
+    resize_image_window(image, (width, height), &Crop::whole((width, height)))
+}
+
+/// The part `window` of [`resize_image`] to `size` (w, h), bit for bit, at the cost of that part.
+pub fn resize_image_window(image: &RgbImage, size: (u32, u32), window: &Crop) -> RgbImage {
+    if image.dimensions() == size {
+        return window.apply_image(image);
+    }
+    let (width, height) = window.inside(size);
     let mut out = RgbImage::new(width, height);
+    let (in_width, in_height) = (image.width() as usize, image.height() as usize);
+    if width == 0 || height == 0 || in_width == 0 || in_height == 0 {
+        return out;
+    }
+    let columns = taps(in_width, size.0, window.x, width);
+    let columns: Vec<_> = columns.iter().map(|tap| tap.beside(in_width - 1)).collect();
+    let lines = taps(in_height, size.1, window.y, height);
+    let source = image.as_raw();
     // Two lines stretched horizontally; neighbouring output lines share them.
     let mut stretched = [vec![0; columns.len() * 3], vec![0; columns.len() * 3]];
     let mut held = [usize::MAX; 2];
@@ -34,13 +49,8 @@ pub fn resize_image(image: &RgbImage, width: u32, height: u32) -> RgbImage {
                 held[y % 2] = y;
             }
         }
-        let upper = &stretched[tap.first % 2];
-        let lower = &stretched[tap.second % 2];
-        for ((value, a), b) in line.iter_mut().zip(upper).zip(lower) {
-            let a = (tap.weights[0] * (a >> 4)) >> 16;
-            let b = (tap.weights[1] * (b >> 4)) >> 16;
-            *value = ((a + b + 2) >> 2) as u8;
-        }
+        let [upper, lower] = [tap.first, tap.second].map(|y| &stretched[y % 2]);
+        blend(line, upper, lower, tap.weights);
     }
     out
 }
@@ -69,19 +79,37 @@ pub fn resize_nearest(image: &GrayImage, width: u32, height: u32) -> GrayImage {
 struct Tap {
     first: usize,
     second: usize,
-    weights: [i32; 2],
+    weights: [i16; 2],
 }
 
-fn taps(input: usize, output: usize) -> Vec<Tap> {
-    let step = 1.0 / (output as f64 / input as f64);
+impl Tap {
+    /// The same with a second pixel that always follows the first. Weights are added up exactly
+    /// within a line, so at the border one pixel can have both.
+    fn beside(&self, last: usize) -> Self {
+        let (first, weights) = match self.first {
+            first if first < self.second => (first, self.weights),
+            first if first == last && last > 0 => (last - 1, [0, 2048]),
+            first => (first, [2048, 0]),
+        };
+        Self {
+            first,
+            second: first + 1,
+            weights,
+        }
+    }
+}
+
+/// The taps of `count` of `output` pixels, from number `start` on.
+fn taps(input: usize, output: u32, start: u32, count: u32) -> Vec<Tap> {
+    let step = 1.0 / (f64::from(output) / input as f64);
     let last = input as i64 - 1;
-    (0..output)
+    (start..start + count)
         .map(|index| {
-            let position = ((index as f64 + 0.5) * step - 0.5) as f32;
+            let position = ((f64::from(index) + 0.5) * step - 0.5) as f32;
             let first = position.floor();
             let fraction = position - first;
             let first = first as i64;
-            let fixed = |weight: f32| (weight * 2048.0).round_ties_even() as i32;
+            let fixed = |weight: f32| (weight * 2048.0).round_ties_even() as i16;
             Tap {
                 first: first.clamp(0, last) as usize,
                 second: (first + 1).clamp(0, last) as usize,
@@ -91,14 +119,26 @@ fn taps(input: usize, output: usize) -> Vec<Tap> {
         .collect()
 }
 
-fn stretch(from: &[u8], columns: &[Tap], to: &mut [i32]) {
-    for (pixel, tap) in to.chunks_exact_mut(3).zip(columns) {
-        let a = &from[tap.first * 3..][..3];
-        let b = &from[tap.second * 3..][..3];
+/// One line scaled horizontally by taps of neighbours ([`Tap::beside`]): values times 128.
+fn stretch(from: &[u8], columns: &[Tap], to: &mut [i16]) {
+    // A single pixel has no neighbour.
+    let single: [u8; 6] = std::array::from_fn(|i| from[i % 3]);
+    let from = if from.len() == 3 { &single } else { from };
+    for (pixel, tap) in to.as_chunks_mut::<3>().0.iter_mut().zip(columns) {
+        let near = &from[tap.first * 3..][..6];
+        let [a, b] = tap.weights.map(i32::from);
         for channel in 0..3 {
-            pixel[channel] =
-                i32::from(a[channel]) * tap.weights[0] + i32::from(b[channel]) * tap.weights[1];
+            let sum = i32::from(near[channel]) * a + i32::from(near[channel + 3]) * b;
+            pixel[channel] = (sum >> 4) as i16;
         }
+    }
+}
+
+/// One output line of two stretched ones, in 16 bits: a product's upper half is one instruction.
+fn blend(line: &mut [u8], upper: &[i16], lower: &[i16], weights: [i16; 2]) {
+    let high = |weight: i16, value: i16| ((i32::from(weight) * i32::from(value)) >> 16) as i16;
+    for ((value, a), b) in line.iter_mut().zip(upper).zip(lower) {
+        *value = ((high(weights[0], *a) + high(weights[1], *b) + 2) >> 2) as u8;
     }
 }
 

@@ -192,3 +192,41 @@ fn flips_come_with_their_probability() {
     assert_eq!((count(0.0), count(1.0)), (0, 1000));
     assert!((450..550).contains(&count(0.5)));
 }
+
+#[test]
+fn a_window_of_the_scaled_image_is_that_part_of_it() {
+    let mut rng = stream(5, "window", 0);
+    let sizes = [(37, 23), (16, 16), (64, 48), (1, 5), (200, 90), (2, 2)];
+    for (w, h) in sizes {
+        let image = RgbImage::from_raw(w, h, noise((w * h * 3) as usize)).unwrap();
+        for (to_w, to_h) in sizes {
+            let whole = resize_image(&image, to_w, to_h);
+            for crop in [(to_w, to_h), (5, 7), (16, 16), (33, 1)] {
+                let window = Crop::sample(&mut rng, (to_w, to_h), crop);
+                let part = resize_image_window(&image, (to_w, to_h), &window);
+                assert_eq!(part, window.apply_image(&whole), "{w} x {h}, {window:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mirroring_on_the_way_is_mirroring_before() {
+    let image = RgbImage::from_raw(7, 3, noise(63)).unwrap();
+    let label = GrayImage::from_raw(7, 3, noise(21)).unwrap();
+    let normalise = Normalise::default();
+    for flip in [Flip(false), Flip(true)] {
+        let (mut mirrored, mut ids) = (image.clone(), label.clone());
+        flip.apply_image(&mut mirrored);
+        flip.apply_grey(&mut ids);
+        let size = (9, 4);
+        let (mut before, mut after) = (vec![1.0; 108], vec![2.0; 108]);
+        normalise.apply_into(&mirrored, size, &mut before);
+        normalise.apply_flipped_into(&image, flip, size, &mut after);
+        assert_eq!(before, after);
+        let (mut before, mut after) = (vec![1; 36], vec![2; 36]);
+        pad_into(&ids, size, 255, &mut before);
+        pad_flipped_into(&label, flip, size, 255, &mut after);
+        assert_eq!(before, after);
+    }
+}

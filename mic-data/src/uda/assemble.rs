@@ -5,21 +5,27 @@ use image::{GrayImage, RgbImage};
 
 use crate::batch::{SourceBatch, TargetBatch};
 use crate::sample::{IGNORE, Labelled, Unlabelled};
-use crate::transform::{Normalise, pad_into};
+use crate::transform::{Flip, Normalise, pad_flipped_into, pad_into};
 use crate::{Error, Result};
+
+/// A sample that is yet to be mirrored: that happens on its way into the batch.
+pub(super) struct Drawn<T> {
+    pub(super) sample: T,
+    pub(super) flip: Flip,
+}
 
 /// Stacks source samples of one size, or padded to `size` (w, h).
 pub(super) fn source_batch(
-    samples: &[Labelled],
+    samples: &[Drawn<Labelled>],
     size: Option<(u32, u32)>,
     normalise: &Normalise,
 ) -> Result<SourceBatch> {
-    let names: Vec<_> = samples.iter().map(|s| s.name.clone()).collect();
-    let images: Vec<_> = samples.iter().map(|s| &s.image).collect();
+    let names: Vec<_> = samples.iter().map(|s| s.sample.name.clone()).collect();
+    let images: Vec<_> = samples.iter().map(|s| (&s.sample.image, s.flip)).collect();
     let size = common_size(&names, &images, size, "source_resize")?;
     let mut labels = vec![0; samples.len() * pixels(size)];
-    for (sample, out) in samples.iter().zip(labels.chunks_exact_mut(pixels(size))) {
-        pad_into(&sample.label, size, IGNORE, out);
+    for (drawn, out) in samples.iter().zip(labels.chunks_exact_mut(pixels(size))) {
+        pad_flipped_into(&drawn.sample.label, drawn.flip, size, IGNORE, out);
     }
     Ok(SourceBatch {
         image: stack_images(&images, size, normalise)?,
@@ -30,21 +36,21 @@ pub(super) fn source_batch(
 
 /// Stacks target samples of one size, or padded to `size` (w, h). Padded pixels are not valid.
 pub(super) fn target_batch(
-    samples: &[Unlabelled],
+    samples: &[Drawn<Unlabelled>],
     size: Option<(u32, u32)>,
     normalise: &Normalise,
 ) -> Result<TargetBatch> {
-    let names: Vec<_> = samples.iter().map(|s| s.name.clone()).collect();
-    let images: Vec<_> = samples.iter().map(|s| &s.image).collect();
+    let names: Vec<_> = samples.iter().map(|s| s.sample.name.clone()).collect();
+    let images: Vec<_> = samples.iter().map(|s| (&s.sample.image, s.flip)).collect();
     let size = common_size(&names, &images, size, "target_resize")?;
-    let padded = images.iter().any(|image| image.dimensions() != size);
-    let valid = if padded || samples.iter().any(|s| s.valid.is_some()) {
+    let padded = images.iter().any(|(image, _)| image.dimensions() != size);
+    let valid = if padded || samples.iter().any(|s| s.sample.valid.is_some()) {
         let mut valid = vec![0; samples.len() * pixels(size)];
-        for (sample, out) in samples.iter().zip(valid.chunks_exact_mut(pixels(size))) {
-            match &sample.valid {
-                Some(mask) => pad_into(mask, size, 0, out),
+        for (drawn, out) in samples.iter().zip(valid.chunks_exact_mut(pixels(size))) {
+            match &drawn.sample.valid {
+                Some(mask) => pad_flipped_into(mask, drawn.flip, size, 0, out),
                 None => {
-                    let (width, height) = sample.image.dimensions();
+                    let (width, height) = drawn.sample.image.dimensions();
                     let everywhere = GrayImage::from_pixel(width, height, image::Luma([1]));
                     pad_into(&everywhere, size, 0, out);
                 }
@@ -64,16 +70,16 @@ pub(super) fn target_batch(
 /// The size of the batch: the given one, or that which all images share.
 fn common_size(
     names: &[String],
-    images: &[&RgbImage],
+    images: &[(&RgbImage, Flip)],
     size: Option<(u32, u32)>,
     resize_key: &str,
 ) -> Result<(u32, u32)> {
     if let Some(size) = size {
         return Ok(size);
     }
-    let first = images[0].dimensions();
-    let other = (names.iter().zip(images)).find(|(_, image)| image.dimensions() != first);
-    if let Some((name, image)) = other {
+    let first = images[0].0.dimensions();
+    let other = (names.iter().zip(images)).find(|(_, image)| image.0.dimensions() != first);
+    if let Some((name, (image, _))) = other {
         return Err(Error::Invalid(format!(
             "images of one batch differ in size: {:?} is {} x {}, {name:?} is {} x {}; set crop \
              to cut (and pad) all to one size, or {resize_key} if they share an aspect ratio",
@@ -87,10 +93,14 @@ fn common_size(
     Ok(first)
 }
 
-fn stack_images(images: &[&RgbImage], size: (u32, u32), normalise: &Normalise) -> Result<Tensor> {
+fn stack_images(
+    images: &[(&RgbImage, Flip)],
+    size: (u32, u32),
+    normalise: &Normalise,
+) -> Result<Tensor> {
     let mut planes = vec![0f32; images.len() * 3 * pixels(size)];
-    for (image, out) in images.iter().zip(planes.chunks_exact_mut(3 * pixels(size))) {
-        normalise.apply_into(image, size, out);
+    for ((image, flip), out) in images.iter().zip(planes.chunks_exact_mut(3 * pixels(size))) {
+        normalise.apply_flipped_into(image, *flip, size, out);
     }
     let shape = (images.len(), 3, size.1 as usize, size.0 as usize);
     Ok(Tensor::from_vec(planes, shape, &Device::Cpu)?)

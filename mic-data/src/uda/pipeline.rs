@@ -4,18 +4,24 @@ use std::sync::Arc;
 
 use image::{GrayImage, RgbImage};
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 
-use super::assemble::{source_batch, target_batch};
+use super::assemble::{Drawn, source_batch, target_batch};
 use super::config::PipelineConfig;
+use crate::bad_samples::{BadSample, Checked, read_one};
 use crate::batch::UdaBatch;
 use crate::class_stats::ClassStats;
 use crate::permutation::Permutation;
-use crate::rare_class_sampling::RareClassSampler;
+use crate::rare_class_sampling::{RareClassSampler, RareDraw};
 use crate::rng::stream;
 use crate::sample::{Labelled, LabelledSet, Unlabelled, UnlabelledSet};
+<<<<<<< HEAD
 use crate::transform::{
     CROP_TRIES, Crop, Flip, PhotometricDistortion, keep_ratio, resize_image, resize_nearest,
 };
+=======
+use crate::transform::{CROP_TRIES, Crop, Flip, keep_ratio, resize_image_window, resize_nearest};
+>>>>>>> main
 use crate::{Error, Result};
 
 /// Source and target images, drawn and augmented by step number.
@@ -95,18 +101,38 @@ impl UdaPipeline {
     /// Those of the data sets; [`Error::Invalid`] if an image and its label or mask, or (without
     /// `crop`) the images of a domain, differ in size.
     pub fn batch(&self, step: u64) -> Result<UdaBatch> {
+        self.make(step, &mut None)
+    }
+
+    /// As [`UdaPipeline::batch`], with other draws in place of samples that cannot be read.
+    /// Count them with [`BadSamples`](crate::BadSamples).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if a hundred replacements cannot be read either, and the errors of
+    /// [`UdaPipeline::batch`] that come after reading.
+    pub fn checked_batch(&self, step: u64) -> Result<Checked<UdaBatch>> {
+        let mut bad = Some(Vec::new());
+        let value = self.make(step, &mut bad)?;
+        Ok(Checked {
+            value,
+            bad: bad.unwrap_or_default(),
+        })
+    }
+
+    fn make(&self, step: u64, bad: &mut Option<Vec<BadSample>>) -> Result<UdaBatch> {
         let batch = self.config.batch as u64;
         let draws = step * batch..(step + 1) * batch;
         let (size, normalise) = (self.config.crop, &self.config.normalise);
         let sources: Vec<_> = draws
             .clone()
-            .map(|k| self.source_sample(k))
+            .map(|k| self.source_sample(k, bad.as_mut()))
             .collect::<Result<_>>()?;
         let source = source_batch(&sources, size, normalise)?;
         let target = match &self.target {
             None => None,
             Some(set) => {
-                let targets = draws.map(|k| self.target_sample(set.as_ref(), k));
+                let targets = draws.map(|k| self.target_sample(set.as_ref(), k, bad.as_mut()));
                 let targets: Vec<_> = targets.collect::<Result<_>>()?;
                 Some(target_batch(&targets, size, normalise)?)
             }
@@ -114,18 +140,31 @@ impl UdaPipeline {
         Ok(UdaBatch { source, target })
     }
 
-    fn source_sample(&self, draw: u64) -> Result<Labelled> {
-        let mut rng = stream(self.seed, "source", draw);
-        let rare = self
-            .rare_classes
-            .as_ref()
-            .map(|sampler| (sampler, sampler.sample(&mut rng)));
-        let index = match &rare {
-            Some((_, rare)) => rare.image,
-            None => self.pair(draw).0,
+    /// The generator of a draw, its image and its rare class.
+    fn pick_source(&self, draw: u64, attempt: u64) -> (usize, (ChaCha8Rng, Option<RareDraw>)) {
+        let mut rng = self.rng("source", draw, attempt);
+        let rare = self.rare_classes.as_ref().map(|s| s.sample(&mut rng));
+        let index = match rare {
+            Some(rare) => rare.image,
+            None if attempt == 0 => self.pair(draw).0,
+            None => rng.random_range(0..self.source.len()),
         };
-        let mut sample = self.source.get(index)?;
-        check_size(&sample.name, &sample.image, &sample.label, "label")?;
+        (index, (rng, rare))
+    }
+
+    fn source_sample(
+        &self,
+        draw: u64,
+        bad: Option<&mut Vec<BadSample>>,
+    ) -> Result<Drawn<Labelled>> {
+        let pick = |attempt| self.pick_source(draw, attempt);
+        let read = |index| {
+            let sample = self.source.get(index)?;
+            check_size(&sample.name, &sample.image, &sample.label, "label")?;
+            Ok((index, sample))
+        };
+        let ((index, mut sample), (mut rng, rare)) = read_one("source", bad, pick, read)?;
+        let rare = self.rare_classes.as_ref().zip(rare);
         if let Some((sampler, _)) = &rare
             && sampler.names()[index] != sample.name
         {
@@ -136,33 +175,37 @@ impl UdaPipeline {
                 sampler.names()[index]
             )));
         }
-        if let Some(scale) = self.config.source_resize {
-            let (width, height) = keep_ratio(sample.image.dimensions(), scale);
-            sample.image = resize_image(&sample.image, width, height);
-            sample.label = resize_nearest(&sample.label, width, height);
+        let size = scaled(&sample.image, self.config.source_resize);
+        if size != sample.label.dimensions() {
+            sample.label = resize_nearest(&sample.label, size.0, size.1);
         }
-        if let Some(size) = self.config.crop {
-            let mut crop = self.source_crop(&mut rng, &sample.label, size);
+        let mut crop = Crop::whole(size);
+        if let Some(crop_size) = self.config.crop {
+            crop = self.source_crop(&mut rng, &sample.label, crop_size);
             let mut label = crop.apply_grey(&sample.label);
             if let Some((sampler, rare)) = &rare {
                 for _ in 0..CROP_TRIES {
                     if sampler.accepts(&label, rare.class) {
                         break;
                     }
-                    crop = self.source_crop(&mut rng, &sample.label, size);
+                    crop = self.source_crop(&mut rng, &sample.label, crop_size);
                     label = crop.apply_grey(&sample.label);
                 }
             }
-            sample.image = crop.apply_image(&sample.image);
             sample.label = label;
         }
+        sample.image = cut(sample.image, size, &crop);
         let flip = Flip::sample(&mut rng, self.config.flip);
+<<<<<<< HEAD
         flip.apply_image(&mut sample.image);
         flip.apply_grey(&mut sample.label);
         if self.config.photometric_distortion.source {
             PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
         }
         Ok(sample)
+=======
+        Ok(Drawn { sample, flip })
+>>>>>>> main
     }
 
     fn source_crop(&self, rng: &mut impl Rng, label: &GrayImage, size: (u32, u32)) -> Crop {
@@ -172,37 +215,55 @@ impl UdaPipeline {
         }
     }
 
-    fn target_sample(&self, set: &dyn UnlabelledSet, draw: u64) -> Result<Unlabelled> {
-        let mut rng = stream(self.seed, "target", draw);
-        let index = match self.rare_classes {
-            Some(_) => rng.random_range(0..set.len()),
-            None => self.pair(draw).1,
+    fn target_sample(
+        &self,
+        set: &dyn UnlabelledSet,
+        draw: u64,
+        bad: Option<&mut Vec<BadSample>>,
+    ) -> Result<Drawn<Unlabelled>> {
+        let pick = |attempt| {
+            let mut rng = self.rng("target", draw, attempt);
+            let index = match self.rare_classes {
+                None if attempt == 0 => self.pair(draw).1,
+                _ => rng.random_range(0..set.len()),
+            };
+            (index, rng)
         };
-        let mut sample = set.get(index)?;
-        if let Some(valid) = &sample.valid {
-            check_size(&sample.name, &sample.image, valid, "validity mask")?;
-        }
-        if let Some(scale) = self.config.target_resize {
-            let (width, height) = keep_ratio(sample.image.dimensions(), scale);
-            sample.image = resize_image(&sample.image, width, height);
-            sample.valid = sample
-                .valid
-                .map(|valid| resize_nearest(&valid, width, height));
-        }
-        if let Some(size) = self.config.crop {
-            let crop = Crop::sample(&mut rng, sample.image.dimensions(), size);
-            sample.image = crop.apply_image(&sample.image);
-            sample.valid = sample.valid.map(|valid| crop.apply_grey(&valid));
-        }
+        let read = |index| {
+            let sample = set.get(index)?;
+            if let Some(valid) = &sample.valid {
+                check_size(&sample.name, &sample.image, valid, "validity mask")?;
+            }
+            Ok(sample)
+        };
+        let (mut sample, mut rng) = read_one("target", bad, pick, read)?;
+        let size = scaled(&sample.image, self.config.target_resize);
+        let crop = match self.config.crop {
+            Some(crop_size) => Crop::sample(&mut rng, size, crop_size),
+            None => Crop::whole(size),
+        };
+        sample.valid = sample.valid.map(|valid| {
+            let valid = resize_nearest(&valid, size.0, size.1);
+            crop.apply_grey(&valid)
+        });
+        sample.image = cut(sample.image, size, &crop);
         let flip = Flip::sample(&mut rng, self.config.flip);
-        flip.apply_image(&mut sample.image);
-        if let Some(valid) = &mut sample.valid {
-            flip.apply_grey(valid);
+        Ok(Drawn { sample, flip })
+    }
+
+    /// The generator of a draw; that of a later attempt is another one.
+    fn rng(&self, purpose: &str, draw: u64, attempt: u64) -> ChaCha8Rng {
+        match attempt {
+            0 => stream(self.seed, purpose, draw),
+            _ => stream(self.seed, &format!("{purpose} again {attempt}"), draw),
         }
+<<<<<<< HEAD
         if self.config.photometric_distortion.target {
             PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
         }
         Ok(sample)
+=======
+>>>>>>> main
     }
 
     /// The (source, target) indices of a draw: DAFormer numbers the pairs of both sets, and every
@@ -214,6 +275,23 @@ impl UdaPipeline {
         let pair = order.get(draw % pairs);
         ((pair / targets) as usize, (pair % targets) as usize)
     }
+}
+
+/// The size of an image after resizing.
+fn scaled(image: &RgbImage, scale: Option<(u32, u32)>) -> (u32, u32) {
+    match scale {
+        Some(scale) => keep_ratio(image.dimensions(), scale),
+        None => image.dimensions(),
+    }
+}
+
+/// The crop of the image scaled to `size`. Only the pixels of the crop are computed: the crop is
+/// known by then, as it depends on the size and the label alone.
+fn cut(image: RgbImage, size: (u32, u32), crop: &Crop) -> RgbImage {
+    if image.dimensions() == size && *crop == Crop::whole(size) {
+        return image;
+    }
+    resize_image_window(&image, size, crop)
 }
 
 fn check_size(name: &str, image: &RgbImage, other: &GrayImage, what: &str) -> Result<()> {

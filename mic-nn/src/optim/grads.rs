@@ -188,8 +188,42 @@ impl Grads {
         }
     }
 
+    /// Adds the gradients of `others`, which are of the same parameters in the same order: another
+    /// part of the batch.
+    ///
+    /// # Errors
+    /// Gradients of other parameters, or of another shape or dtype.
+    pub fn add(&mut self, others: &Self) -> Result<()> {
+        let names = |grads: &Self| {
+            grads
+                .entries
+                .iter()
+                .map(|e| e.name.clone())
+                .collect::<Vec<_>>()
+        };
+        if self.entries.len() != others.entries.len() || names(self) != names(others) {
+            candle_core::bail!("{OP}: gradients of other parameters cannot be added")
+        }
+        for (entry, other) in self.entries.iter_mut().zip(&others.entries) {
+            match (&entry.gradient, &other.gradient) {
+                (_, None) => {}
+                // Their storage is theirs.
+                (None, Some(new)) => entry.gradient = Some(new.clone()),
+                (Some(sum), Some(new)) if entry.owned => add_in_place(sum, new)?,
+                (Some(sum), Some(new)) => {
+                    entry.gradient = Some((sum + new)?);
+                    entry.owned = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Multiplies all gradients with `factor`, in place where their storage is not shared.
-    fn scale(&mut self, factor: f64) -> Result<()> {
+    ///
+    /// # Errors
+    /// When a gradient cannot be changed.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
         for entry in &mut self.entries {
             match &entry.gradient {
                 Some(gradient) if entry.owned => {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 use super::error::{Error, Result};
 use crate::files::write_whole;
@@ -60,9 +60,8 @@ pub fn save(
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         for (name, tensor) in order {
-            let bytes = bytes(tensor);
-            let bytes = bytes.map_err(|e| io::Error::other(format!("tensor {name}: {e}")))?;
-            file.write_all(&bytes)?;
+            write_values(tensor, &mut file)
+                .map_err(|error| io::Error::new(error.kind(), format!("tensor {name}: {error}")))?;
         }
         file.flush()
     })
@@ -108,28 +107,59 @@ fn header(
     Ok(text)
 }
 
-/// Row-major little-endian bytes.
-fn bytes(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
+/// Writes a tensor's values row by row, little-endian, a piece at a time.
+fn write_values(tensor: &Tensor, to: &mut impl Write) -> io::Result<()> {
+    let tensor = tensor
+        .to_device(&Device::Cpu)
+        .and_then(|tensor| tensor.contiguous());
+    let tensor = tensor.map_err(io::Error::other)?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        return Err(io::Error::other("it is not in main memory"));
+    };
+    let values = layout.start_offset()..layout.start_offset() + layout.shape().elem_count();
     macro_rules! little {
-        ($kind:ty) => {
-            tensor
-                .flatten_all()?
-                .to_vec1::<$kind>()?
-                .into_iter()
-                .flat_map(<$kind>::to_le_bytes)
-                .collect()
+        ($values:expr) => {
+            in_pieces(
+                &$values[values],
+                |value, bytes| {
+                    bytes.copy_from_slice(&value.to_le_bytes());
+                },
+                to,
+            )
         };
     }
-    Ok(match tensor.dtype() {
-        DType::F64 => little!(f64),
-        DType::F32 => little!(f32),
-        DType::I64 => little!(i64),
-        DType::I32 => little!(i32),
-        DType::I16 => little!(i16),
-        DType::U32 => little!(u32),
-        DType::U8 => tensor.flatten_all()?.to_vec1::<u8>()?,
-        DType::F16 => little!(half::f16),
-        DType::BF16 => little!(half::bf16),
-        other => candle_core::bail!("cannot write {other:?}"),
-    })
+    match storage {
+        CpuStorage::F64(all) => little!(all),
+        CpuStorage::F32(all) => little!(all),
+        CpuStorage::F16(all) => little!(all),
+        CpuStorage::BF16(all) => little!(all),
+        CpuStorage::I64(all) => little!(all),
+        CpuStorage::I32(all) => little!(all),
+        CpuStorage::I16(all) => little!(all),
+        CpuStorage::U32(all) => little!(all),
+        CpuStorage::U8(all) => to.write_all(&all[values]),
+        _ => Err(io::Error::other(format!(
+            "cannot write {:?}",
+            tensor.dtype()
+        ))),
+    }
+}
+
+fn in_pieces<T: Copy>(
+    values: &[T],
+    put: impl Fn(T, &mut [u8]),
+    to: &mut impl Write,
+) -> io::Result<()> {
+    const PIECE: usize = 1 << 16;
+    let size = size_of::<T>();
+    let mut buffer = vec![0; size * PIECE.min(values.len())];
+    for piece in values.chunks(PIECE) {
+        let bytes = &mut buffer[..size_of_val(piece)];
+        for (value, bytes) in piece.iter().zip(bytes.chunks_exact_mut(size)) {
+            put(*value, bytes);
+        }
+        to.write_all(bytes)?;
+    }
+    Ok(())
 }

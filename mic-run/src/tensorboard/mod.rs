@@ -146,8 +146,12 @@ impl Watch for TensorBoard {
         });
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn flush(&mut self) {
         self.try_to(|board| board.file.flush());
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.flush();
         self.error.take().map_or(Ok(()), Err)
     }
 }

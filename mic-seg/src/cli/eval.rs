@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::print;
-use super::run_folder::json;
+use super::{json, print};
 use crate::config::Config;
 use crate::evaluate::evaluate_each;
 use crate::inference::Predictor;
@@ -19,12 +18,12 @@ use crate::{Error, Result, sets};
 /// or in another one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  mic-seg eval --checkpoint runs/scenes/checkpoint.safetensors
-  mic-seg eval --checkpoint runs/a/checkpoint.safetensors --set data.test.split=val --json a.json
-  mic-seg eval --checkpoint runs/a/checkpoint.safetensors --config other.toml")]
+  mic-seg eval --checkpoint runs/scenes
+  mic-seg eval --checkpoint runs/a --set data.test.split=val --json a.json
+  mic-seg eval --checkpoint runs/a --config other.toml")]
 pub(super) struct Args {
-    /// A checkpoint that `mic-seg train` wrote.
-    #[arg(long, value_name = "FILE")]
+    /// A run folder (its last checkpoint counts), one of its checkpoints, or a weights file.
+    #[arg(long, value_name = "RUN|FILE")]
     checkpoint: PathBuf,
     /// Another TOML file whose data.test counts; its classes must be those of the checkpoint.
     #[arg(long, value_name = "FILE")]

@@ -14,11 +14,11 @@ use crate::{Error, Result};
 /// keep their inner folders. Earlier predictions of the same name are replaced.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  mic-seg predict --checkpoint runs/a/checkpoint.safetensors --out out photo.jpg
-  mic-seg predict --checkpoint runs/a/checkpoint.safetensors --out out --opacity 1 frames/")]
+  mic-seg predict --checkpoint runs/a --out out photo.jpg
+  mic-seg predict --checkpoint runs/a --out out --opacity 1 frames/")]
 pub(super) struct Args {
-    /// A checkpoint that `mic-seg train` wrote.
-    #[arg(long, value_name = "FILE")]
+    /// A run folder (its last checkpoint counts), one of its checkpoints, or a weights file.
+    #[arg(long, value_name = "RUN|FILE")]
     checkpoint: PathBuf,
     /// Folder for the predictions; made if need be.
     #[arg(long, value_name = "DIR")]

@@ -1,134 +1,105 @@
 //! `mic-seg train`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use serde::Serialize;
+use mic_run::cli::{Recorders, RunArgs, code_of, conclude};
+use mic_run::distributed::Launch;
+use mic_run::folder::CONFIG;
+use mic_run::signals::StopRequest;
+use mic_run::train::{Ending, Session};
 
-use super::run_folder::{CHECKPOINT, CONFIG, EventLog, METRICS, RunFolder, json};
-use super::{note, print};
-use crate::Result;
+use super::print;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::progress::Progress;
-use crate::record::{Observer, Outcome, StepRecord};
-use crate::train::{self, Setup};
+use crate::train::{self, Setup, Start};
+use crate::{Error, Result};
 
 /// Train a network as a TOML file says.
 ///
 /// The run folder gets config.toml (the configuration with all defaults), events.jsonl (losses of
-/// every step), checkpoint.safetensors, and at the very end metrics.json.
+/// every step), checkpoints, TensorBoard files, report.html, and at the very end metrics.json.
+/// Ctrl-C saves and stops; --resume goes on and ends as if nothing had happened.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mic-seg train --config configs/seg/scenes_mic.toml --out runs/scenes
   mic-seg train --config my.toml --out runs/try --set train.iterations=500 --set mask.ratio=0.5
-  mic-seg train --config my.toml --out runs/no-mask --set mask=")]
+  mic-seg train --config my.toml --out runs/no-mask --set mask=
+  mic-seg train --out runs/scenes --resume
+
+Exit codes: 0 done, 1 a run that failed, 2 wrong usage or configuration, 3 stopped by a signal and
+saved.")]
 pub(super) struct Args {
-    /// The run's TOML file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// The run's TOML file; with --resume the one in the run folder is the default.
+    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    config: Option<PathBuf>,
     /// Replace one value of the configuration (an empty value removes the key); may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Run folder; must be new or empty.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Replace the run in a folder that is not empty. Files of other names stay.
-    #[arg(long)]
-    overwrite: bool,
-    /// Steps between progress lines where there is no terminal.
-    #[arg(long, value_name = "STEPS", default_value_t = 50)]
-    log_every: u64,
-    /// No progress, only the result.
-    #[arg(short, long)]
-    quiet: bool,
+    /// Start from the weights in this file or run folder; the same as --set train.init_from=FILE.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    init_from: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
-/// `metrics.json`.
-#[derive(Serialize)]
-struct Report<'a> {
-    classes: &'a [String],
-    seed: u64,
-    iterations: u64,
-    /// The last evaluation.
-    test: Option<&'a Metrics>,
-    evaluations: Vec<Evaluation<'a>>,
-    seconds_per_step: f64,
-    seconds: f64,
-    peak_memory_bytes: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct Evaluation<'a> {
-    step: u64,
-    metrics: &'a Metrics,
-}
-
-/// Writes and shows what happens.
-struct Watch {
-    events: EventLog,
-    progress: Progress,
-}
-
-impl Observer for Watch {
-    fn step(&mut self, record: &StepRecord) {
-        self.events.step(record);
-        self.progress.step(record);
-    }
-
-    fn evaluated(&mut self, step: u64, metrics: &Metrics) {
-        self.progress.evaluated(step, metrics);
-    }
-}
-
-pub(super) fn run(args: &Args) -> Result<()> {
-    let config = Config::from_file(&args.config, &args.sets)?;
-    let folder = RunFolder::check(&args.out, args.overwrite)?;
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    mic_run::cli::init_logging(args.run.verbose);
+    let launch = Launch::from_env()?;
+    let mut folder = args.run.folder(launch.is_main())?;
+    let config = configuration(args, &folder.join(CONFIG))?;
+    let text = config.to_toml()?;
     let setup = Setup::new(&config)?;
-    folder.begin()?;
-    folder.put_text(CONFIG, &config.to_toml()?)?;
-    let mut watch = Watch {
-        events: folder.events()?,
-        progress: Progress::new(config.train.iterations, args.log_every, args.quiet),
+    let stop = StopRequest::on_signals()
+        .map_err(|error| Error::Run(format!("cannot catch signals: {error}")))?;
+    if launch.is_main() {
+        folder.begin()?;
+    }
+    let (content, progress) = match args.run.resume(&folder, &text)? {
+        Some(resumed) => (Some(resumed.content), resumed.position),
+        None => Default::default(),
     };
-    let trained = train::run(&config, &setup, None, &mut watch);
-    watch.progress.finish();
-    // After a failed run, too: the losses that led there should be on disk.
-    let logged = watch.events.finish();
-    let trained = trained?;
-    logged?;
-    folder.put(CHECKPOINT, |path| trained.save(path))?;
-    let outcome = &trained.outcome;
-    folder.put_text(METRICS, &json(&report(&config, outcome))?)?;
-    if !args.quiet {
-        note(&format!(
-            "{} steps in {:.1} s, {:.3} s a step, run folder {}",
-            outcome.steps.len(),
-            outcome.seconds,
-            outcome.seconds_per_step,
-            args.out.display()
-        ));
+    let start = Start {
+        resumed: content.as_ref(),
+        launch: Some(&launch),
+        backend: args.run.backend,
+        ..Start::default()
+    };
+    if !launch.is_main() {
+        let session = Session {
+            stop,
+            progress,
+            ..Session::default()
+        };
+        let outcome = train::run(&config, &setup, start, session)?.outcome;
+        return Ok(code_of(&outcome));
     }
-    match outcome.evaluations.last() {
-        Some((_, metrics)) => print(&metrics.table(config.classes.names())),
-        None => Ok(()),
+    folder.put_text(CONFIG, &text)?;
+    let plan = train::plan(&config)?;
+    let mut recorders = Recorders::open(&args.run, &folder, &plan, progress.step)?;
+    let session = Session {
+        folder: Some(&folder),
+        watchers: recorders.watchers(),
+        stop,
+        progress,
+    };
+    let outcome = train::run(&config, &setup, start, session)?.outcome;
+    conclude(&args.run, &folder, &plan, &outcome)?;
+    if let (Some(last), false) = (
+        outcome.progress.evaluations.last(),
+        outcome.ending == Ending::Stopped,
+    ) {
+        print(&Metrics::of(last).table(config.classes.names()))?;
     }
+    Ok(code_of(&outcome))
 }
 
-fn report<'a>(config: &'a Config, outcome: &'a Outcome) -> Report<'a> {
-    let evaluations = outcome.evaluations.iter();
-    Report {
-        classes: config.classes.names(),
-        seed: config.seed,
-        iterations: config.train.iterations,
-        test: outcome.evaluations.last().map(|(_, metrics)| metrics),
-        evaluations: evaluations
-            .map(|(step, metrics)| Evaluation {
-                step: *step,
-                metrics,
-            })
-            .collect(),
-        seconds_per_step: outcome.seconds_per_step,
-        seconds: outcome.seconds,
-        peak_memory_bytes: outcome.peak_memory,
+/// The configuration of the file, or of the run to go on with.
+fn configuration(args: &Args, own: &std::path::Path) -> Result<Config> {
+    let mut sets = args.sets.clone();
+    if let Some(file) = &args.init_from {
+        let file = toml::Value::String(file.display().to_string());
+        sets.push(format!("train.init_from={file}"));
     }
+    Config::from_file(args.config.as_deref().unwrap_or(own), &sets)
 }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use mic_data::Classes;
+use mic_run::RunOptions;
 
-use super::check::{at_least_one, one_of, refuse};
+use super::check::{at_least_one, not_negative, one_of, refuse};
 use super::label_map::parse_colour;
 use super::raw::{RawConfig, RawData, RawTrain};
 use super::{
@@ -38,10 +39,12 @@ pub struct Config {
     pub inference: Inference,
     /// Length and evaluation.
     pub train: TrainConfig,
+    /// What the run writes and when it stops.
+    pub run: RunOptions,
 }
 
 /// Length and evaluation of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
     /// Iterations, at least 1.
     pub iterations: u64,
@@ -49,6 +52,10 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Iterations between evaluations; 0 evaluates at the end only.
     pub eval_every: u64,
+    /// Batches whose gradients are averaged into one step, at least 1.
+    pub accumulate: usize,
+    /// Largest norm of the gradient, above 0.
+    pub clip_norm: Option<f64>,
     /// A checkpoint whose weights to start from.
     pub init_from: Option<PathBuf>,
 }
@@ -71,6 +78,7 @@ impl RawConfig {
             optimizer: OptimizerConfig::check(&self.optimizer)?,
             inference: Inference::check(&self.inference, self.data.crop)?,
             train: TrainConfig::check(&self.train)?,
+            run: run_options(&self)?,
             classes,
             raw: self,
         };
@@ -152,12 +160,25 @@ fn mask(raw: &RawConfig) -> Result<Option<MaskOptions>> {
     Ok(Some(mask))
 }
 
+fn run_options(raw: &RawConfig) -> Result<RunOptions> {
+    raw.run
+        .check()
+        .map_err(|error| Error::Config(error.to_string()))?;
+    if raw.train.accumulate > 1 && raw.method.kind == "advseg" {
+        let expected = "1 with method.kind = \"advseg\", whose discriminator learns at every batch";
+        return refuse("train.accumulate", raw.train.accumulate, expected);
+    }
+    Ok(raw.run.clone())
+}
+
 impl TrainConfig {
     fn check(raw: &RawTrain) -> Result<Self> {
         Ok(Self {
             iterations: at_least_one("train.iterations", raw.iterations)?,
             batch: at_least_one("train.batch", raw.batch as u64)? as usize,
             eval_every: raw.eval_every,
+            accumulate: at_least_one("train.accumulate", raw.accumulate as u64)? as usize,
+            clip_norm: Some(not_negative("train.clip_norm", raw.clip_norm)?).filter(|n| *n > 0.0),
             init_from: raw.init_from.as_ref().map(PathBuf::from),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mic_run::RunOptions;
 use toml::{Table, Value};
 
 use super::distance::nearest;
@@ -142,6 +143,7 @@ fn full() -> RawConfig {
             init_from: Some(String::new()),
             ..RawTrain::default()
         },
+        run: RunOptions::default(),
     }
 }
 

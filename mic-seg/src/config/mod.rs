@@ -21,7 +21,6 @@ mod set;
 
 pub use checked::{Config, TrainConfig};
 pub use data::DataConfig;
-pub use data::{DataConfig, FolderSource, SetConfig, SetKind};
 pub use inference::Inference;
 pub use mask::{Images, MaskMode, MaskOptions, Threshold};
 pub use method::{

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mic_run::RunOptions;
 use serde::{Deserialize, Serialize};
 
 pub use super::raw_model::{RawHrda, RawLayer, RawLayerTable, RawMit, RawModel, RawResnet, RawVit};
@@ -24,8 +25,10 @@ pub struct RawConfig {
     pub optimizer: RawOptimizer,
     /// How trained networks see whole images.
     pub inference: RawInference,
-    /// Length, checkpoints, evaluation.
+    /// Length and evaluation.
     pub train: RawTrain,
+    /// Checkpoints, records and early ends.
+    pub run: RunOptions,
 }
 
 /// Where the images come from.
@@ -359,6 +362,10 @@ pub struct RawTrain {
     pub batch: usize,
     /// Iterations between evaluations; 0 evaluates at the end only.
     pub eval_every: u64,
+    /// Batches whose gradients are averaged into one step.
+    pub accumulate: usize,
+    /// Largest norm of the gradient; larger ones are scaled down. 0: no limit.
+    pub clip_norm: f64,
     /// A checkpoint to start from (weights only).
     pub init_from: Option<String>,
 }
@@ -369,6 +376,8 @@ impl Default for RawTrain {
             iterations: 40_000,
             batch: 2,
             eval_every: 4_000,
+            accumulate: 1,
+            clip_norm: 0.0,
             init_from: None,
         }
     }

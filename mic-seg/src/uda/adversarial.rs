@@ -116,6 +116,11 @@ impl Adversarial {
         &self.grads
     }
 
+    /// As [`grads`](Self::grads), to be clipped.
+    pub fn grads_mut(&mut self) -> &mut Grads {
+        &mut self.grads
+    }
+
     /// As [`SelfTraining::state`](super::SelfTraining::state): the student below `model.`, masked
     /// consistency's teacher below `mic_teacher.`, the discriminator below `model_D.` and its own
     /// optimiser below `optimizer_D.`.
@@ -164,7 +169,7 @@ impl Adversarial {
         drops: &dyn Drops,
         tap: Option<&mut Tap>,
     ) -> Result<BTreeMap<String, f64>> {
-        let trace = &mut Trace::new(step, tap);
+        let trace = &mut Trace::new(tap);
         self.grads.clear();
         if let Some(teacher) = &mut self.mask_teacher {
             teacher.follow(step)?;

@@ -77,6 +77,11 @@ impl EntropyMinimisation {
         &self.grads
     }
 
+    /// As [`grads`](Self::grads), to be clipped.
+    pub fn grads_mut(&mut self) -> &mut Grads {
+        &mut self.grads
+    }
+
     /// As [`SelfTraining::state`](super::SelfTraining::state).
     pub fn state(&self) -> Vec<(String, Tensor)> {
         state::collect(&self.stores())
@@ -110,7 +115,7 @@ impl EntropyMinimisation {
         drops: &dyn Drops,
         tap: Option<&mut Tap>,
     ) -> Result<BTreeMap<String, f64>> {
-        let trace = &mut Trace::new(step, tap);
+        let trace = &mut Trace::new(tap);
         self.grads.clear();
         if let Some(teacher) = &mut self.mask_teacher {
             teacher.follow(step)?;

@@ -131,6 +131,11 @@ impl SelfTraining {
         &self.grads
     }
 
+    /// As [`grads`](Self::grads), to be clipped.
+    pub fn grads_mut(&mut self) -> &mut Grads {
+        &mut self.grads
+    }
+
     /// Computes the losses of step `step` on `batch` and accumulates their gradients, to be
     /// applied by an optimiser. The teachers follow the student first. Returns the scalars to log:
     /// `decode.loss_seg`, `src.loss_imnet_feat_dist`, `mix.decode.loss_seg`,
@@ -149,7 +154,7 @@ impl SelfTraining {
         drops: &dyn Drops,
         tap: Option<&mut Tap>,
     ) -> Result<BTreeMap<String, f64>> {
-        let trace = &mut Trace::new(step, tap);
+        let trace = &mut Trace::new(tap);
         self.grads.clear();
         let teachers = [&mut self.teacher, &mut self.mask_teacher];
         for teacher in teachers.into_iter().flatten() {

@@ -38,9 +38,12 @@ impl Teacher {
         })
     }
 
-    /// Moves the weights towards the student's; the first step copies them.
+    /// Moves the weights towards the student's, once a step; the first step copies them.
     pub(super) fn follow(&mut self, step: u64) -> Result<()> {
-        self.average.update(step)?;
+        // The later parts of an accumulated batch find the student as it was.
+        if self.average.last_step() != Some(step) {
+            self.average.update(step)?;
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
+use mic_run::NonFinite;
 
 use crate::{Error, Result};
 
@@ -11,15 +12,13 @@ pub type Tap<'a> = dyn FnMut(&str, &Tensor) + 'a;
 
 /// The report of one step.
 pub(super) struct Trace<'a, 'b> {
-    step: u64,
     scalars: BTreeMap<String, f64>,
     tap: Option<&'a mut Tap<'b>>,
 }
 
 impl<'a, 'b> Trace<'a, 'b> {
-    pub(super) fn new(step: u64, tap: Option<&'a mut Tap<'b>>) -> Self {
+    pub(super) fn new(tap: Option<&'a mut Tap<'b>>) -> Self {
         Self {
-            step,
             scalars: BTreeMap::new(),
             tap,
         }
@@ -47,11 +46,12 @@ impl<'a, 'b> Trace<'a, 'b> {
     pub(super) fn loss(&mut self, key: &str, loss: &Tensor) -> Result<()> {
         let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if !value.is_finite() {
-            return Err(Error::Run(format!(
-                "loss {key} is {value} at step {}: the run stops here; a smaller optimizer.lr or a \
-                 longer optimizer.warmup usually helps",
-                self.step
-            )));
+            return Err(NonFinite {
+                name: format!("loss {key}"),
+                value,
+                tensors: Vec::new(),
+            }
+            .into());
         }
         self.scalar(key, value);
         Ok(())

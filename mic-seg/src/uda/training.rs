@@ -105,6 +105,11 @@ impl Training {
         each!(self, method => method.grads())
     }
 
+    /// As [`grads`](Self::grads), to be clipped.
+    pub fn grads_mut(&mut self) -> &mut Grads {
+        each!(self, method => method.grads_mut())
+    }
+
     /// Computes the losses of step `step` on `batch` and accumulates their gradients, to be applied
     /// by an optimiser. Returns the scalars to log; with a tap also the accuracies.
     ///

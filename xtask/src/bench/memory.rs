@@ -41,7 +41,7 @@ pub(super) fn of_this_process(
     mic_nn::threads::train_in_pool(Some(threads), || {
         let before = resident("VmRSS")?;
         let mut training = Training::new(network)?;
-        mic_seg::memory::reset_peak();
+        mic_run::memory::reset_peak();
         for _ in 0..STEPS {
             training.step(recompute)?;
         }
@@ -50,7 +50,7 @@ pub(super) fn of_this_process(
     })?
 }
 
-fn resident(key: &str) -> anyhow::Result<u64> {
+pub(super) fn resident(key: &str) -> anyhow::Result<u64> {
     let found = std::fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
@@ -163,7 +163,7 @@ fn of_pytorch(
     options: &Options,
     report: &mut Report,
 ) -> anyhow::Result<Option<Memory>> {
-    let mut peer = Peer::start(&options.python, options.threads)?;
+    let mut peer = Peer::start(&options.python, "peer.py", options.threads)?;
     match peer.memory(network, layout, recompute, STEPS)? {
         Ok(memory) => Ok(Some(memory)),
         Err(reason) => {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench cpu`: our code and PyTorch's in turn, on one machine and in one run.
 
 mod cases;
+pub mod data;
 mod memory;
 mod networks;
 mod ops;
@@ -55,14 +56,14 @@ pub struct Options {
 pub fn bench(options: &Options, out: &mut dyn Write) -> anyhow::Result<()> {
     let (cases, networks) = chosen(options)?;
     let mut report = Report::new(out);
-    let mut peer = match Peer::start(&options.python, options.threads) {
+    let mut peer = match Peer::start(&options.python, "peer.py", options.threads) {
         Ok(peer) => Some(peer),
         Err(reason) => {
             report.line(format_args!("PyTorch is not measured: {reason:#}.\n"))?;
             None
         }
     };
-    report.line(setting(options, peer.as_ref()))?;
+    report.line(setting(options.threads, options.tiny, peer.as_ref()))?;
     for note in peer
         .iter()
         .flat_map(|peer| unavailable(&cases, &networks, peer))
@@ -156,8 +157,8 @@ fn unavailable(cases: &[Case], networks: &[Network], peer: &Peer) -> Vec<String>
 }
 
 /// What was measured on what.
-fn setting(options: &Options, peer: Option<&Peer>) -> String {
-    let mut parts = vec![format!("{} threads", options.threads)];
+fn setting(threads: usize, tiny: bool, peer: Option<&Peer>) -> String {
+    let mut parts = vec![format!("{threads} threads")];
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info
         .lines()
@@ -168,7 +169,7 @@ fn setting(options: &Options, peer: Option<&Peer>) -> String {
         let installed = peer.packages.iter();
         parts.extend(installed.filter_map(|(name, v)| Some(format!("{name} {}", v.as_ref()?))));
     }
-    if options.tiny {
+    if tiny {
         parts.push("sizes for trying the command, not for measuring".into());
     }
     format!("{}\n", parts.join(", "))

@@ -50,7 +50,7 @@ struct Time {
     seconds: f64,
 }
 
-/// A running `bench/peer.py`.
+/// A running `bench/peer.py`, or another script that speaks like it.
 pub(super) struct Peer {
     child: Child,
     input: ChildStdin,
@@ -90,7 +90,7 @@ impl Share {
 
 /// An answer, or why PyTorch refuses, and (processor, waited) seconds of the wait before it.
 fn parse<T: DeserializeOwned>(line: &str) -> anyhow::Result<(Result<T, String>, (f64, f64))> {
-    let garbled = || format!("bench/peer.py answered {line:?}");
+    let garbled = || format!("PyTorch's side answered {line:?}");
     let mut value: Value = serde_json::from_str(line).with_context(garbled)?;
     let waited = match value.as_object_mut().and_then(|o| o.remove("waited")) {
         Some(waited) => serde_json::from_value(waited).with_context(garbled)?,
@@ -104,14 +104,14 @@ fn parse<T: DeserializeOwned>(line: &str) -> anyhow::Result<(Result<T, String>, 
 }
 
 impl Peer {
-    /// Starts the script.
+    /// Starts a script of `bench/`.
     ///
     /// # Errors
     /// When there is no such interpreter, or it lacks torch or numpy.
-    pub(super) fn start(python: &str, threads: usize) -> anyhow::Result<Self> {
+    pub(super) fn start(python: &str, script: &str, threads: usize) -> anyhow::Result<Self> {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut child = Command::new(python)
-            .arg(root.join("bench/peer.py"))
+            .arg(root.join("bench").join(script))
             .arg(threads.to_string())
             .env("OMP_NUM_THREADS", threads.to_string())
             .env("MKL_NUM_THREADS", threads.to_string())
@@ -131,7 +131,7 @@ impl Peer {
         };
         let hello = peer.line().and_then(|line| parse(&line));
         match hello
-            .with_context(|| format!("{python} does not run bench/peer.py"))?
+            .with_context(|| format!("{python} does not run bench/{script}"))?
             .0
         {
             Ok(Hello::Ready { version, packages }) => {
@@ -200,8 +200,12 @@ impl Peer {
         })
     }
 
-    fn ask<T: DeserializeOwned>(&mut self, question: &Value) -> anyhow::Result<Result<T, String>> {
-        const ENDED: &str = "bench/peer.py has ended; its message is above";
+    /// Asks one question; the answer, or why PyTorch refuses.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &mut self,
+        question: &Value,
+    ) -> anyhow::Result<Result<T, String>> {
+        const ENDED: &str = "PyTorch's side has ended; its message is above";
         writeln!(self.input, "{question}").context(ENDED)?;
         self.input.flush().context(ENDED)?;
         let (answer, (used, waited)) = parse(&self.line()?)?;
@@ -212,7 +216,7 @@ impl Peer {
     fn line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         match self.output.read_line(&mut line)? {
-            0 => Err(anyhow!("bench/peer.py has ended; its message is above")),
+            0 => Err(anyhow!("PyTorch's side has ended; its message is above")),
             _ => Ok(line),
         }
     }
@@ -283,7 +287,9 @@ mod tests {
     #[test]
     fn what_is_not_python_is_an_error() {
         for program in ["no-such-python", "true"] {
-            let error = Peer::start(program, 1).err().map(|e| format!("{e:#}"));
+            let error = Peer::start(program, "peer.py", 1)
+                .err()
+                .map(|e| format!("{e:#}"));
             assert!(error.is_some_and(|e| e.contains(program)));
         }
     }

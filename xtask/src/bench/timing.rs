@@ -49,11 +49,20 @@ impl Times {
 
     /// Median and quartiles of the ratios, ours by PyTorch's.
     pub(super) fn ratio(&self) -> String {
+        self.compared(|ours, theirs| ours / theirs)
+    }
+
+    /// Median and quartiles of how many times as fast as PyTorch we are.
+    pub(super) fn factor(&self) -> String {
+        self.compared(|ours, theirs| theirs / ours)
+    }
+
+    fn compared(&self, ratio: impl Fn(f64, f64) -> f64) -> String {
         if self.theirs.is_empty() {
             return String::new();
         }
         let pairs = self.ours.iter().zip(&self.theirs);
-        let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ours / theirs).collect();
+        let ratios: Vec<f64> = pairs.map(|(ours, theirs)| ratio(*ours, *theirs)).collect();
         let [low, median, high] = [0.25, 0.5, 0.75].map(|q| quantile(&ratios, q));
         format!("{median:.2} ({low:.2} to {high:.2})")
     }
@@ -102,6 +111,7 @@ mod tests {
             theirs: vec![2.0, 2.0, 3.0],
         };
         assert_eq!(times.ratio(), "1.00 (0.75 to 1.50)");
+        assert_eq!(times.factor(), "1.00 (0.75 to 1.50)");
         assert_eq!((times.ours(), times.theirs()), (2.0, Some(2.0)));
     }
 }

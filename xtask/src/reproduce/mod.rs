@@ -10,7 +10,8 @@ mod provenance;
 pub mod results;
 mod run;
 pub mod statistics;
+pub mod submit;
 
+pub use mic_run::provenance::shell_word;
 pub use plan::{Options, Plan};
-pub use provenance::shell_word;
 pub use run::reproduce;

@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write, stderr};
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use mic_seg::metrics::Metrics;
-use mic_seg::record::{Observer, StepRecord};
+use mic_run::record::{Evaluation, Event, StepRecord};
+use mic_run::watch::Watch;
 
 /// Progress of all runs together.
 pub(super) struct Progress {
@@ -97,7 +97,7 @@ impl RunProgress<'_> {
     }
 }
 
-impl Observer for RunProgress<'_> {
+impl RunProgress<'_> {
     fn step(&mut self, record: &StepRecord) {
         self.all.done += 1;
         let loss = record.scalars.get("decode.loss_seg");
@@ -120,10 +120,21 @@ impl Observer for RunProgress<'_> {
         }
     }
 
-    fn evaluated(&mut self, step: u64, metrics: &Metrics) {
-        self.miou = metrics.miou;
-        if let Some(miou) = metrics.miou {
-            self.line(&format!("mIoU {:.2} after {step} iterations", 100.0 * miou));
+    fn evaluated(&mut self, evaluation: &Evaluation) {
+        self.miou = evaluation.main_score();
+        if let Some(miou) = self.miou {
+            let (miou, step) = (100.0 * miou, evaluation.step);
+            self.line(&format!("mIoU {miou:.2} after {step} iterations"));
+        }
+    }
+}
+
+impl Watch for RunProgress<'_> {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Step(record) => self.step(record),
+            Event::Evaluation(evaluation) => self.evaluated(evaluation),
+            _ => {}
         }
     }
 }

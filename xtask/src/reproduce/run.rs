@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use mic_data::datasets::Subset;
 use mic_data::{Classes, LabelledSet};
+use mic_run::train::{Outcome, Session};
 use mic_seg::config::Config;
 use mic_seg::metrics::Metrics;
-use mic_seg::record::Outcome;
 use mic_seg::sets;
-use mic_seg::train::{self, Setup, Trained};
+use mic_seg::train::{self, Setup, Start, Trained};
 
 use super::methods::Method;
 use super::pictures::Pictures;
@@ -81,7 +81,15 @@ fn train_one(
     let name = format!("seed {seed} {}", method.label);
     let weights = start.map(Trained::weights);
     let mut observer = progress.run(&name, config.train.iterations);
-    let trained = train::run(&config, &setup, weights.as_ref(), &mut observer).map_err(failure)?;
+    let start = Start {
+        weights: weights.as_ref(),
+        ..Start::default()
+    };
+    let session = Session {
+        watchers: vec![&mut observer],
+        ..Session::default()
+    };
+    let trained = train::run(&config, &setup, start, session).map_err(failure)?;
     observer.finish();
     let path = plan.out.join(format!("{}-s{seed}.safetensors", method.key));
     trained.save(&path).map_err(failure)?;
@@ -93,12 +101,13 @@ fn train_one(
 fn record(config: &Config, seed: u64, trained: &Trained) -> Result<Run> {
     let outcome = &trained.outcome;
     let evaluations: Vec<Evaluation> = outcome
+        .progress
         .evaluations
         .iter()
-        .map(|(step, metrics)| {
+        .map(|evaluation| {
             Ok(Evaluation {
-                step: *step,
-                scores: scores(metrics)?,
+                step: evaluation.step,
+                scores: scores(&Metrics::of(evaluation))?,
             })
         })
         .collect::<Result<_>>()?;
