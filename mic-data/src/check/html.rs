@@ -5,7 +5,8 @@ use std::fmt::Write;
 use image::ImageEncoder;
 use image::codecs::jpeg::JpegEncoder;
 
-use super::report::{Picture, Report, Severity, Table};
+use super::report::{Picture, Report, Table};
+use crate::findings::Severity;
 use crate::{Error, Result};
 
 /// Findings of one severity that are listed.

@@ -4,7 +4,6 @@
 
 mod html;
 mod report;
-pub mod segmentation;
 mod text;
 
-pub use report::{Finding, Picture, Report, Severity, Table, thousands};
+pub use report::{Picture, Report, Table, thousands};

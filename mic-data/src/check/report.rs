@@ -1,41 +1,9 @@
-//! What a check found: findings, tables and pictures.
-
-use std::fmt;
-use std::path::PathBuf;
+//! What a check has to say: findings, tables and pictures.
 
 use image::RgbImage;
+use std::path::PathBuf;
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Training or evaluation would stop, or learn from wrong labels.
-    Error,
-    /// Probably not what was meant.
-    Warning,
-    /// Good to know.
-    Note,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Note => "note",
-        })
-    }
-}
-
-/// One thing that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// The file it is about; `None`: a whole set.
-    pub file: Option<PathBuf>,
-    /// What was found and how to mend it. It names the file, too, unless [`Self::file`] does.
-    pub message: String,
-}
+use crate::findings::{Finding, Findings, Severity};
 
 /// Rows of text under headings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +56,19 @@ impl Report {
             file,
             message: message.into(),
         });
+    }
+
+    /// Adds the findings of a check, and its counts as a table called `title`.
+    pub fn add(&mut self, title: impl Into<String>, findings: Findings) {
+        let counts = findings.counts.into_iter();
+        let rows = counts.map(|(name, count)| vec![name, thousands(count)]);
+        self.tables.push(Table {
+            title: title.into(),
+            head: vec!["class".to_owned(), "number".to_owned()],
+            rows: rows.collect(),
+            colours: Vec::new(),
+        });
+        self.findings.extend(findings.findings);
     }
 
     /// Number of findings of a severity.

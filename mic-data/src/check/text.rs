@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::report::{Report, Severity, Table};
+use super::report::{Report, Table};
+use crate::findings::Severity;
 
 /// Findings of one severity that are written out.
 const MOST: usize = 20;

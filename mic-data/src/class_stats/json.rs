@@ -13,7 +13,7 @@ use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::ser::{CharEscape, Formatter, PrettyFormatter};
 
-use crate::files::{read_bytes, write_atomically};
+use crate::files::{DECODE_LIMIT, read_bytes, write_atomically};
 use crate::{Error, Result};
 
 /// Names of the three files.
@@ -56,7 +56,7 @@ pub fn write_entries(folder: &Path, entries: &[Entry]) -> Result<()> {
         for entry in entries {
             list.serialize_element(entry)?;
         }
-        list.end()
+        SerializeSeq::end(list)
     })
 }
 
@@ -77,7 +77,7 @@ pub fn read_entries(folder: &Path) -> Result<Vec<Entry>> {
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
-    serde_json::from_slice(&read_bytes(path)?).map_err(|error| Error::Decode {
+    serde_json::from_slice(&read_bytes(path, DECODE_LIMIT)?).map_err(|error| Error::Decode {
         path: path.to_owned(),
         reason: format!("{error}; delete the file to have the classes counted again"),
     })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::files::read_bytes;
+use crate::files::{DECODE_LIMIT, read_bytes};
 use crate::{Error, Result};
 
 /// A line of a list.
@@ -19,7 +19,7 @@ pub(super) struct Line {
 /// The lines of a UTF-8 file; empty ones are left out.
 pub(super) fn read_list(path: &Path) -> Result<Vec<Line>> {
     let wrong = |text: String| Error::Invalid(format!("{}{text}", path.display()));
-    let text = String::from_utf8(read_bytes(path)?).map_err(|error| {
+    let text = String::from_utf8(read_bytes(path, DECODE_LIMIT)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
         wrong(format!(" line {line}: not UTF-8; save the list as UTF-8"))

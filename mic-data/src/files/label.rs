@@ -1,25 +1,34 @@
 //! Reading label files: PNGs with one id, or one colour, a pixel.
 
-use std::io::Cursor;
 use std::path::Path;
 
 use image::RgbImage;
-use png::{BitDepth, ColorType, Limits, Transformations};
+use png::{BitDepth, ColorType, Transformations};
 
-use super::read::{DECODE_LIMIT, JPEG_MAGIC, check_claim, damaged, read_bytes, refused};
-use crate::Result;
+use super::decode::{DECODE_LIMIT, JPEG_MAGIC, open_png, read_frame};
+use super::read::{damaged, read_bytes};
 use crate::label_map::{RawIds, RawLabel};
+use crate::parallel::catching;
+use crate::{Error, Result};
 
-/// Reads the ids of a label PNG: grey values of any depth, or the **indices** of a palette image,
-/// never its colours. Transparency is dropped.
+/// Reads the ids of a label PNG, within [`DECODE_LIMIT`]: grey values of any depth, or the
+/// **indices** of a palette image, never its colours. Transparency is dropped.
 ///
 /// # Errors
 ///
-/// [`Error::Io`](crate::Error::Io) if the file cannot be read,
-/// [`Error::Decode`](crate::Error::Decode) if it is no PNG, is damaged or cut short, or holds
-/// colours instead of ids.
+/// [`Error::Io`] if the file cannot be read, [`Error::Decode`] if it is no PNG, is damaged, cut
+/// short or too large for the memory limit, or holds colours instead of ids.
 pub fn read_label(path: &Path) -> Result<RawLabel> {
-    let png = Png::decode(path)?;
+    read_label_within(path, DECODE_LIMIT)
+}
+
+/// As [`read_label`], with a limit on the bytes of memory that decoding takes.
+///
+/// # Errors
+///
+/// Those of [`read_label`].
+pub fn read_label_within(path: &Path, limit: u64) -> Result<RawLabel> {
+    let png = Png::decode(path, limit)?;
     if png.is_coloured() {
         return Err(refused(
             path,
@@ -38,7 +47,7 @@ pub fn read_label(path: &Path) -> Result<RawLabel> {
 ///
 /// Those of [`read_label`], colours aside.
 pub fn read_first_channel(path: &Path) -> Result<RawLabel> {
-    Ok(Png::decode(path)?.first_channel())
+    Ok(Png::decode(path, DECODE_LIMIT)?.first_channel())
 }
 
 /// Reads a PNG whose colours stand for classes. Palette images give the colours of their palette,
@@ -48,7 +57,7 @@ pub fn read_first_channel(path: &Path) -> Result<RawLabel> {
 ///
 /// Those of [`read_label`], colours aside.
 pub fn read_colours(path: &Path) -> Result<RgbImage> {
-    Png::decode(path)?.colours(path)
+    Png::decode(path, DECODE_LIMIT)?.colours(path)
 }
 
 /// A PNG as stored, without any conversion.
@@ -63,8 +72,8 @@ struct Png {
 }
 
 impl Png {
-    fn decode(path: &Path) -> Result<Self> {
-        let bytes = read_bytes(path)?;
+    fn decode(path: &Path, limit: u64) -> Result<Self> {
+        let bytes = read_bytes(path, limit)?;
         if bytes.starts_with(JPEG_MAGIC) {
             return Err(refused(
                 path,
@@ -72,23 +81,27 @@ impl Png {
                  photograph, labels and images are mixed up",
             ));
         }
-        let limits = Limits {
-            bytes: DECODE_LIMIT as usize,
-        };
-        let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
+        // The decoder is a library of others, so a panic must not end the program.
+        let png = catching(|| Self::decode_bytes(&bytes, path, limit));
+        png.map_err(|error| match error {
+            Error::Invalid(panic) => damaged(path, panic),
+            other => other,
+        })
+    }
+
+    fn decode_bytes(bytes: &[u8], path: &Path, limit: u64) -> Result<Self> {
         // The image crate would replace palette indices by colours and stretch small grey depths.
-        decoder.set_transformations(Transformations::IDENTITY);
-        let mut reader = decoder.read_info().map_err(|error| damaged(path, error))?;
+        let stored = Transformations::IDENTITY;
+        // As stored, and taken apart into ids or three channels.
+        let mut reader = open_png(bytes, path, limit, stored, |color, depth| {
+            let deep = if depth == BitDepth::Sixteen { 2 } else { 1 };
+            (color.samples() as u64 * deep) + 3
+        })?;
         let (width, height) = reader.info().size();
         let (color, depth) = reader.output_color_type();
-        check_claim(path, width, height, (color.samples() * 2) as u64)?;
         let palette = reader.info().palette.as_deref().unwrap_or_default();
         let palette = palette.as_chunks::<3>().0.to_vec();
-        let size = reader.output_buffer_size();
-        let size = size.ok_or_else(|| damaged(path, "too large for memory"))?;
-        let mut data = vec![0; size];
-        let frame = reader.next_frame(&mut data);
-        let line_size = frame.map_err(|error| damaged(path, error))?.line_size;
+        let (data, line_size) = read_frame(&mut reader, path)?;
         Ok(Self {
             width,
             height,
@@ -164,6 +177,13 @@ impl Png {
         };
         RgbImage::from_raw(width, height, pixels)
             .ok_or_else(|| damaged(path, "fewer pixels than its header claims"))
+    }
+}
+
+fn refused(path: &Path, reason: &str) -> Error {
+    Error::Decode {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
     }
 }
 

@@ -15,13 +15,9 @@ use crate::permutation::Permutation;
 use crate::rare_class_sampling::{RareClassSampler, RareDraw};
 use crate::rng::stream;
 use crate::sample::{Labelled, LabelledSet, Unlabelled, UnlabelledSet};
-<<<<<<< HEAD
 use crate::transform::{
-    CROP_TRIES, Crop, Flip, PhotometricDistortion, keep_ratio, resize_image, resize_nearest,
+    CROP_TRIES, Crop, Flip, PhotometricDistortion, keep_ratio, resize_image_window, resize_nearest,
 };
-=======
-use crate::transform::{CROP_TRIES, Crop, Flip, keep_ratio, resize_image_window, resize_nearest};
->>>>>>> main
 use crate::{Error, Result};
 
 /// Source and target images, drawn and augmented by step number.
@@ -196,16 +192,11 @@ impl UdaPipeline {
         }
         sample.image = cut(sample.image, size, &crop);
         let flip = Flip::sample(&mut rng, self.config.flip);
-<<<<<<< HEAD
-        flip.apply_image(&mut sample.image);
-        flip.apply_grey(&mut sample.label);
+        // It changes pixels one by one, so mirroring can follow.
         if self.config.photometric_distortion.source {
             PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
         }
-        Ok(sample)
-=======
         Ok(Drawn { sample, flip })
->>>>>>> main
     }
 
     fn source_crop(&self, rng: &mut impl Rng, label: &GrayImage, size: (u32, u32)) -> Crop {
@@ -248,6 +239,10 @@ impl UdaPipeline {
         });
         sample.image = cut(sample.image, size, &crop);
         let flip = Flip::sample(&mut rng, self.config.flip);
+        // It changes pixels one by one, so mirroring can follow.
+        if self.config.photometric_distortion.target {
+            PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
+        }
         Ok(Drawn { sample, flip })
     }
 
@@ -257,13 +252,6 @@ impl UdaPipeline {
             0 => stream(self.seed, purpose, draw),
             _ => stream(self.seed, &format!("{purpose} again {attempt}"), draw),
         }
-<<<<<<< HEAD
-        if self.config.photometric_distortion.target {
-            PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
-        }
-        Ok(sample)
-=======
->>>>>>> main
     }
 
     /// The (source, target) indices of a draw: DAFormer numbers the pairs of both sets, and every
