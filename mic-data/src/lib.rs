@@ -17,6 +17,7 @@
 pub mod bad_samples;
 pub mod batch;
 pub mod cache;
+pub mod check;
 pub mod class_stats;
 pub mod classes;
 pub mod classification;
@@ -31,6 +32,7 @@ pub mod loader;
 pub mod overlay;
 mod parallel;
 pub mod permutation;
+pub mod prepare;
 pub mod rare_class_sampling;
 pub mod rng;
 pub mod sample;

@@ -8,16 +8,19 @@ use rand_chacha::ChaCha8Rng;
 ///
 /// `purpose` is a short constant such as `"crop"`; two purposes never share a stream.
 pub fn stream(seed: u64, purpose: &str, step: u64) -> ChaCha8Rng {
-    // FNV-1a over the purpose: stable across platforms and compiler versions.
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in purpose.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
+    let hash = fnv1a(purpose.as_bytes());
     let mut key = [0u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&hash.to_le_bytes());
     key[16..24].copy_from_slice(&step.to_le_bytes());
     ChaCha8Rng::from_seed(key)
+}
+
+/// FNV-1a: stable across platforms and compiler versions. Not for hostile input.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ pub trait LabelledSet: Send + Sync {
             valid: None,
         })
     }
+    /// The name and the label of [`get`](Self::get) alone. Sets on disk leave the image unread.
+    fn label(&self, index: usize) -> Result<(String, GrayImage)> {
+        let Labelled { name, label, .. } = self.get(index)?;
+        Ok((name, label))
+    }
 }
 
 /// A random-access set of images without labels.
@@ -89,6 +94,10 @@ impl<S: LabelledSet + ?Sized> LabelledSet for Arc<S> {
 
     fn image(&self, index: usize) -> Result<Unlabelled> {
         (**self).image(index)
+    }
+
+    fn label(&self, index: usize) -> Result<(String, GrayImage)> {
+        (**self).label(index)
     }
 }
 

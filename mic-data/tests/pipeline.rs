@@ -316,16 +316,8 @@ fn statistics_must_be_there_and_of_this_set() {
 }
 
 #[test]
-fn statistics_are_kept_in_a_file_and_unknown_ids_are_named() {
+fn unknown_ids_are_named_when_classes_are_counted() {
     let set = with_a_rare_class();
-    let stats = ClassStats::count(&*set, 2, 3).unwrap();
-    let dir = tempfile::TempDir::new().unwrap();
-    let path = dir.path().join("stats.json");
-    stats.write(&path).unwrap();
-    assert_eq!(ClassStats::read(&path).unwrap(), stats);
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, &text[..text.len() / 2]).unwrap();
-    expect_error(ClassStats::read(&path), &["stats.json", "delete the file"]);
     expect_error(
         ClassStats::count(&*set, 1, 2),
         &["\"s5\"", "144 pixels of id 1"],

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mic_data::datasets::{CamVid, Folder, FolderConfig, ImageFolder};
+use mic_data::datasets::{
+    CamVid, FileSet, Folder, FolderConfig, ImageFolder, Selection, WithMargins, custom,
+};
 use mic_data::scenes::StreetScenes;
 use mic_data::{Classes, LabelMap, LabelledSet, UnlabelledSet, WithoutLabels};
 
@@ -16,57 +18,90 @@ use crate::{Error, Result};
 /// [`Error::Config`] names the table and the folder that is missing or empty, or the first image
 /// without label.
 pub fn labelled(set: &SetConfig, classes: &Classes) -> Result<Arc<dyn LabelledSet>> {
-    Ok(match &set.kind {
-        SetKind::Scenes {
-            scene,
-            split,
-            count,
-            seed,
-        } => {
-            let scenes = StreetScenes::new(scene.clone(), *seed, *split, *count);
-            Arc::new(in_table(set, scenes)?)
-        }
-        SetKind::CamVid { root, domain } => Arc::new(in_table(set, CamVid::open(root, *domain))?),
-        SetKind::Folder(folder) => Arc::new(in_table(set, open_folder(set, folder, classes))?),
+    Ok(match files(set, classes, true)? {
+        Some(files) => Arc::new(files),
+        None => scenes(set)?,
     })
 }
 
-/// Opens a set without its labels; the label files of a folder need not be there.
+/// Opens a set without its labels; label files need not be there.
 ///
 /// # Errors
 ///
-/// Those of [`labelled`], a folder's labels aside.
+/// Those of [`labelled`], labels aside.
 pub fn unlabelled(set: &SetConfig, classes: &Classes) -> Result<Arc<dyn UnlabelledSet>> {
-    Ok(match &set.kind {
-        SetKind::Folder(folder) => {
-            let opened = ImageFolder::open(&folder.images, &folder.image_suffix);
-            Arc::new(in_table(set, opened)?)
-        }
-        _ => Arc::new(WithoutLabels(labelled(set, classes)?)),
+    let opened: Arc<dyn UnlabelledSet> = match files(set, classes, false)? {
+        Some(files) => Arc::new(files),
+        None => Arc::new(WithoutLabels(scenes(set)?)),
+    };
+    Ok(match set.margins {
+        Some(margins) => Arc::new(WithMargins::new(opened, margins)),
+        None => opened,
     })
+}
+
+/// The files of a set, with or without those of the labels; `None` for sets that are no files.
+///
+/// # Errors
+///
+/// Those of [`labelled`].
+pub fn files(set: &SetConfig, classes: &Classes, labelled: bool) -> Result<Option<FileSet>> {
+    let opened = match &set.kind {
+        SetKind::Scenes { .. } => return Ok(None),
+        SetKind::CamVid { root, domain } => CamVid::open(root, *domain).map(CamVid::into_files),
+        SetKind::Published { root, part, list } => {
+            let list = list.clone();
+            part.open(root, &Selection { list, labelled })
+        }
+        SetKind::Folder(folder) => open_folder(folder, classes, labelled),
+    };
+    // A set that cannot be opened is a fault of the table that names it.
+    let opened = opened.map_err(|error| Error::Config(format!("{}: {error}", set.key)));
+    opened.map(Some)
+}
+
+fn scenes(set: &SetConfig) -> Result<Arc<dyn LabelledSet>> {
+    let SetKind::Scenes {
+        scene,
+        split,
+        count,
+        seed,
+    } = &set.kind
+    else {
+        return Err(Error::Config(format!("{}: no built-in scenes", set.key)));
+    };
+    let scenes = StreetScenes::new(scene.clone(), *seed, *split, *count);
+    let scenes = scenes.map_err(|error| Error::Config(format!("{}: {error}", set.key)))?;
+    Ok(Arc::new(scenes))
 }
 
 fn open_folder(
-    set: &SetConfig,
     folder: &FolderSource,
     classes: &Classes,
-) -> mic_data::Result<Folder> {
-    let labels = folder.labels.clone().ok_or_else(|| {
-        mic_data::Error::Invalid(format!("{}.labels is missing: the label folder", set.key))
-    })?;
-    Folder::open(FolderConfig {
+    labelled: bool,
+) -> mic_data::Result<FileSet> {
+    let map = folder
+        .map
+        .clone()
+        .unwrap_or_else(|| LabelMap::train_ids(classes.len()));
+    if let Some((images, labels)) = &folder.patterns {
+        let labels = labels.as_ref().filter(|_| labelled);
+        return custom::open_pattern(&folder.root, images, labels.map(|labels| (labels, map)));
+    }
+    let config = FolderConfig {
         images: folder.images.clone(),
-        labels,
+        // A list may name the labels itself.
+        labels: folder.labels.clone().unwrap_or_else(|| folder.root.clone()),
         image_suffix: folder.image_suffix.clone(),
         label_suffix: folder.label_suffix.clone(),
-        map: folder
-            .map
-            .clone()
-            .unwrap_or_else(|| LabelMap::train_ids(classes.len())),
-    })
-}
-
-/// A set that cannot be opened is a fault of the table that names it.
-fn in_table<T>(set: &SetConfig, opened: mic_data::Result<T>) -> Result<T> {
-    opened.map_err(|error| Error::Config(format!("{}: {error}", set.key)))
+        map,
+    };
+    if let Some(list) = &folder.list {
+        return custom::open_list(list, &folder.root, &config, labelled);
+    }
+    if labelled {
+        Folder::open(config).map(Folder::into_files)
+    } else {
+        ImageFolder::open(&config.images, &config.image_suffix).map(ImageFolder::into_files)
+    }
 }

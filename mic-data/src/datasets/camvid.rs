@@ -6,8 +6,12 @@
 //! equal, so domains and splits are made of whole recordings or of the release's own splits.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::pair::{Pair, find_pairs};
+use image::GrayImage;
+
+use super::file_set::FileSet;
+use super::pairing::find_pairs;
 use crate::files::scan;
 use crate::sample::{Labelled, LabelledSet, Unlabelled};
 use crate::{Error, LabelMap, Result};
@@ -48,10 +52,7 @@ impl Domain {
 /// The labelled frames of one [`Domain`], sorted by name, with train ids as in
 /// [`Classes::camvid`](crate::Classes::camvid).
 #[derive(Clone, Debug)]
-pub struct CamVid {
-    frames: Vec<Pair>,
-    map: LabelMap,
-}
+pub struct CamVid(FileSet);
 
 impl CamVid {
     /// Lists the frames below `root`; images may be `.png` or `.jpg`.
@@ -62,12 +63,13 @@ impl CamVid {
     /// domain has no frame.
     pub fn open(root: &Path, domain: Domain) -> Result<Self> {
         let mut frames = Vec::new();
+        let map = Arc::new(LabelMap::camvid());
         for split in domain.splits() {
             let (images, labels) = (root.join(split), root.join(format!("{split}annot")));
             // The release has PNG frames; reduced copies are often JPEG.
             let suffixes = [".png", ".jpg"];
             let found = suffixes.into_iter().find(|s| scan(&images, s).is_ok());
-            let pairs = find_pairs(&images, &labels, found.unwrap_or(".png"), ".png")?;
+            let pairs = find_pairs(&images, &labels, found.unwrap_or(".png"), ".png", &map)?;
             frames.extend(pairs.into_iter().filter(|pair| domain.has(&pair.name)));
         }
         if frames.is_empty() {
@@ -80,23 +82,29 @@ impl CamVid {
             )));
         }
         frames.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self {
-            frames,
-            map: LabelMap::camvid(),
-        })
+        Ok(Self(FileSet::new(root, frames)?))
+    }
+
+    /// The files.
+    pub fn into_files(self) -> FileSet {
+        self.0
     }
 }
 
 impl LabelledSet for CamVid {
     fn len(&self) -> usize {
-        self.frames.len()
+        self.0.count()
     }
 
     fn get(&self, index: usize) -> Result<Labelled> {
-        self.frames[index].read(&self.map)
+        LabelledSet::get(&self.0, index)
     }
 
     fn image(&self, index: usize) -> Result<Unlabelled> {
-        self.frames[index].read_image()
+        self.0.image(index)
+    }
+
+    fn label(&self, index: usize) -> Result<(String, GrayImage)> {
+        self.0.label(index)
     }
 }

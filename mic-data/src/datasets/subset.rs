@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use image::GrayImage;
+
 use crate::sample::{Labelled, LabelledSet, Unlabelled, UnlabelledSet};
 use crate::{Error, Result};
 
@@ -67,6 +69,10 @@ impl<S: LabelledSet> LabelledSet for Subset<S> {
 
     fn image(&self, index: usize) -> Result<Unlabelled> {
         self.set.image(self.inner(index))
+    }
+
+    fn label(&self, index: usize) -> Result<(String, GrayImage)> {
+        self.set.label(self.inner(index))
     }
 }
 

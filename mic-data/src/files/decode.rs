@@ -47,7 +47,7 @@ pub(super) fn decode(bytes: Vec<u8>, path: &Path, limit: u64) -> Result<RgbImage
 }
 
 const PNG_MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
-const JPEG_MAGIC: &[u8] = &[0xff, 0xd8];
+pub(super) const JPEG_MAGIC: &[u8] = &[0xff, 0xd8];
 
 fn decode_png(bytes: &[u8], path: &Path, limit: u64) -> Result<RgbImage> {
     let transformations = Transformations::normalize_to_color8();

@@ -1,12 +1,16 @@
 //! Image and label files, read and written.
 
 mod decode;
+mod label;
 mod read;
 mod scan;
 mod write;
 
 pub use decode::DECODE_LIMIT;
-pub use read::{read_image, read_image_within, read_label, read_label_within, read_pair};
+pub use label::{read_colours, read_first_channel, read_label, read_label_within};
+pub(crate) use read::read_bytes;
+pub use read::{read_image, read_image_within, read_pair};
+pub(crate) use scan::scan_with;
 pub use scan::{ScannedFile, scan};
 pub(crate) use write::write_atomically;
 pub use write::{write_grey, write_palette, write_rgb};

@@ -19,39 +19,91 @@ pub struct ScannedFile {
 ///
 /// # Errors
 ///
-/// [`Error::Io`] for a missing or unreadable folder; [`Error::Invalid`] if no file has the suffix.
+/// [`Error::Io`] for a missing or unreadable folder; [`Error::Invalid`] if no file has the suffix,
+/// if such a file has a name that is not UTF-8, and for a link to a folder that it lies in.
 pub fn scan(folder: &Path, suffix: &str) -> Result<Vec<ScannedFile>> {
-    let mut found = Vec::new();
-    descend(folder, "", suffix, &mut found)?;
+    let found = scan_with(folder, |path| path.strip_suffix(suffix).map(str::to_owned))?;
     if found.is_empty() {
         return Err(Error::Invalid(format!(
             "no file below {} ends in {suffix:?}; check the folder and the suffix",
             folder.display()
         )));
     }
+    Ok(found)
+}
+
+/// All files below `folder` (at any depth, hidden names left out) to whose path below it (with `/`
+/// between folders) `name` gives a name, sorted by name.
+pub(crate) fn scan_with(
+    folder: &Path,
+    name: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<ScannedFile>> {
+    let mut found = Vec::new();
+    let top = fs::canonicalize(folder).map_err(io(folder))?;
+    descend(folder, "", &name, &mut vec![top], &mut found)?;
     found.sort();
     Ok(found)
 }
 
-fn descend(folder: &Path, below: &str, suffix: &str, found: &mut Vec<ScannedFile>) -> Result<()> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Io { path, source }
-    };
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path, source }
+}
+
+/// `above`: the real paths of `folder` and of the folders that led to it.
+fn descend(
+    folder: &Path,
+    below: &str,
+    name: &impl Fn(&str) -> Option<String>,
+    above: &mut Vec<PathBuf>,
+    found: &mut Vec<ScannedFile>,
+) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(io(folder))? {
-        let path = entry.map_err(io(folder))?.path();
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-        if file_name.starts_with('.') {
+        let entry = entry.map_err(io(folder))?;
+        let path = entry.path();
+        let file_name = entry.file_name();
+        let shown = file_name.to_string_lossy();
+        if shown.starts_with('.') {
             continue;
         }
-        let relative = format!("{below}{file_name}");
-        if fs::metadata(&path).map_err(io(&path))?.is_dir() {
-            descend(&path, &format!("{relative}/"), suffix, found)?;
-        } else if let Some(name) = relative.strip_suffix(suffix) {
-            found.push(ScannedFile {
-                name: name.to_owned(),
-                path,
-            });
+        let relative = format!("{below}{shown}");
+        let kind = entry.file_type().map_err(io(&path))?;
+        let is_folder = if kind.is_symlink() {
+            match fs::metadata(&path) {
+                Ok(target) => target.is_dir(),
+                // A dangling link matters only where a file of the set is expected.
+                Err(_) if name(&relative).is_none() => continue,
+                Err(error) => return Err(io(&path)(error)),
+            }
+        } else {
+            kind.is_dir()
+        };
+        if is_folder {
+            if kind.is_symlink() {
+                let real = fs::canonicalize(&path).map_err(io(&path))?;
+                if above.contains(&real) {
+                    return Err(Error::Invalid(format!(
+                        "{} is a link to the folder {} that it lies in; remove the link",
+                        path.display(),
+                        real.display()
+                    )));
+                }
+                above.push(real);
+            } else {
+                let parent = above.last().cloned().unwrap_or_default();
+                above.push(parent.join(&file_name));
+            }
+            descend(&path, &format!("{relative}/"), name, above, found)?;
+            above.pop();
+        } else if let Some(name) = name(&relative) {
+            // What is not UTF-8 shows as the replacement character, here or in a folder's name.
+            if relative.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(Error::Invalid(format!(
+                    "{}: the name is not UTF-8; rename the file or its folder",
+                    path.display()
+                )));
+            }
+            found.push(ScannedFile { name, path });
         }
     }
     Ok(())

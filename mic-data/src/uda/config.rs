@@ -25,10 +25,22 @@ pub struct PipelineConfig {
     pub cat_max_ratio: Option<f64>,
     /// Probability of mirroring an image.
     pub flip: f64,
+    /// Photometric distortion of images, by domain, after mirroring.
+    pub photometric_distortion: Photometric,
     /// Mean and standard deviation of the colours.
     pub normalise: Normalise,
     /// Rare class sampling; `None` draws pairs of images uniformly.
     pub rcs: Option<RcsConfig>,
+}
+
+/// Which domains' images get [photometric distortion](crate::transform::PhotometricDistortion).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Photometric {
+    /// Source images.
+    pub source: bool,
+    /// Target images.
+    pub target: bool,
 }
 
 impl Default for PipelineConfig {
@@ -42,6 +54,7 @@ impl Default for PipelineConfig {
             crop: None,
             cat_max_ratio: None,
             flip: 0.5,
+            photometric_distortion: Photometric::default(),
             normalise: Normalise::default(),
             rcs: None,
         }

@@ -7,5 +7,5 @@ mod assemble;
 mod config;
 mod pipeline;
 
-pub use config::PipelineConfig;
+pub use config::{Photometric, PipelineConfig};
 pub use pipeline::UdaPipeline;

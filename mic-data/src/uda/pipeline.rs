@@ -15,7 +15,9 @@ use crate::permutation::Permutation;
 use crate::rare_class_sampling::{RareClassSampler, RareDraw};
 use crate::rng::stream;
 use crate::sample::{Labelled, LabelledSet, Unlabelled, UnlabelledSet};
-use crate::transform::{CROP_TRIES, Crop, Flip, keep_ratio, resize_image_window, resize_nearest};
+use crate::transform::{
+    CROP_TRIES, Crop, Flip, PhotometricDistortion, keep_ratio, resize_image_window, resize_nearest,
+};
 use crate::{Error, Result};
 
 /// Source and target images, drawn and augmented by step number.
@@ -190,6 +192,10 @@ impl UdaPipeline {
         }
         sample.image = cut(sample.image, size, &crop);
         let flip = Flip::sample(&mut rng, self.config.flip);
+        // It changes pixels one by one, so mirroring can follow.
+        if self.config.photometric_distortion.source {
+            PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
+        }
         Ok(Drawn { sample, flip })
     }
 
@@ -233,6 +239,10 @@ impl UdaPipeline {
         });
         sample.image = cut(sample.image, size, &crop);
         let flip = Flip::sample(&mut rng, self.config.flip);
+        // It changes pixels one by one, so mirroring can follow.
+        if self.config.photometric_distortion.target {
+            PhotometricDistortion::sample(&mut rng).apply(&mut sample.image);
+        }
         Ok(Drawn { sample, flip })
     }
 

@@ -6,6 +6,7 @@ use mic_data::Classes;
 use mic_run::RunOptions;
 
 use super::check::{at_least_one, not_negative, one_of, refuse};
+use super::label_map::parse_colour;
 use super::raw::{RawConfig, RawData, RawTrain};
 use super::{
     ColourOptions, DataConfig, Images, Inference, MaskOptions, Method, ModelConfig, OptimizerConfig,
@@ -199,15 +200,34 @@ fn classes(raw: &RawData) -> Result<Classes> {
             );
             return refuse("data.class_names", format!("{names:?}"), expected);
         }
-        return Ok(built_in);
+        return with_palette(raw, built_in);
     }
     if let Some(reserved) = names.iter().find(|n| n.is_empty() || *n == "ignore") {
         let expected = "names that are not empty and not \"ignore\", which means no class";
         return refuse("data.class_names", format!("{reserved:?}"), expected);
     }
     let colours = (0..).map(colour);
-    Classes::new(names.iter().cloned().zip(colours))
-        .map_err(|error| Error::Config(format!("data.class_names: {error}")))
+    let classes = Classes::new(names.iter().cloned().zip(colours))
+        .map_err(|error| Error::Config(format!("data.class_names: {error}")))?;
+    with_palette(raw, classes)
+}
+
+/// The classes with the colours of `data.palette`, if there are any.
+fn with_palette(raw: &RawData, classes: Classes) -> Result<Classes> {
+    if raw.palette.is_empty() {
+        return Ok(classes);
+    }
+    if raw.palette.len() != classes.len() {
+        let expected = format!("one for each of the {} classes", classes.len());
+        return refuse("data.palette", format!("{} colours", raw.palette.len()), expected);
+    }
+    let colours = raw.palette.iter().map(|text| match parse_colour(text) {
+        Some(colour) => Ok(colour),
+        None => refuse("data.palette", format!("{text:?}"), "colours like \"#804080\""),
+    });
+    let colours: Vec<[u8; 3]> = colours.collect::<Result<_>>()?;
+    Classes::new(classes.names().iter().cloned().zip(colours))
+        .map_err(|error| Error::Config(format!("data.palette: {error}")))
 }
 
 /// A display colour for a class without one: hues a golden section of the circle apart, so that

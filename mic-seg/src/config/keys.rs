@@ -68,6 +68,11 @@ fn full() -> RawConfig {
         label_suffix: Some(String::new()),
         label_map: Some(RawLabelMap::Table(BTreeMap::new())),
         resize: Some([0; 2]),
+        condition: Some(String::new()),
+        list: Some(String::new()),
+        image_glob: Some(String::new()),
+        label_glob: Some(String::new()),
+        crop_pseudo_margins: Some([0; 4]),
     };
     let data = RawData::default();
     let model = RawModel::default();
@@ -105,6 +110,7 @@ fn full() -> RawConfig {
         data: RawData {
             classes: data.classes,
             class_names: data.class_names,
+            palette: data.palette,
             source: set.clone(),
             target: Some(set.clone()),
             test: Some(set),
@@ -113,7 +119,9 @@ fn full() -> RawConfig {
             flip: data.flip,
             mean: data.mean,
             std: data.std,
+            photometric_distortion: data.photometric_distortion,
             rare_class_sampling: Some(RawRcs::default()),
+            stats_cache: Some(String::new()),
             loader_threads: data.loader_threads,
         },
         method: RawMethod::default(),

@@ -7,6 +7,7 @@ mod data;
 mod distance;
 mod inference;
 mod keys;
+mod label_map;
 mod layer;
 mod mask;
 mod method;
@@ -16,9 +17,10 @@ mod overrides;
 pub mod raw;
 mod raw_model;
 mod read;
+mod set;
 
 pub use checked::{Config, TrainConfig};
-pub use data::{DataConfig, FolderSource, SetConfig, SetKind};
+pub use data::DataConfig;
 pub use inference::Inference;
 pub use mask::{Images, MaskMode, MaskOptions, Threshold};
 pub use method::{
@@ -26,3 +28,4 @@ pub use method::{
 };
 pub use model::{Backbone, CustomMit, CustomResnet, CustomVit, Head, ModelConfig, Stem};
 pub use optimizer::{OptimizerConfig, OptimizerKind, Schedule};
+pub use set::{FolderSource, SetConfig, SetKind};

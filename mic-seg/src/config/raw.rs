@@ -39,6 +39,9 @@ pub struct RawData {
     pub classes: String,
     /// Names of `custom` classes, in the order of their train ids.
     pub class_names: Vec<String>,
+    /// A colour `"#rrggbb"` for each of the classes, in the same order; empty: the published
+    /// colours, or colours that differ.
+    pub palette: Vec<String>,
     /// Labelled images of the source domain.
     pub source: RawSet,
     /// Images of the target domain; labels, if there are any, are never read. Needed by `dacs`.
@@ -55,8 +58,12 @@ pub struct RawData {
     pub mean: [f64; 3],
     /// Channel standard deviations, 0 to 255, RGB.
     pub std: [f64; 3],
+    /// Photometric distortion of images after the flip: `none`, `source` or `both` domains.
+    pub photometric_distortion: String,
     /// Rare class sampling on the source; absent: every image equally often.
     pub rare_class_sampling: Option<RawRcs>,
+    /// Folder for class statistics where the set's own folder cannot be written to.
+    pub stats_cache: Option<String>,
     /// Threads that prepare batches; 0 prepares them in the training thread.
     pub loader_threads: usize,
 }
@@ -66,6 +73,7 @@ impl Default for RawData {
         Self {
             classes: "cityscapes".into(),
             class_names: Vec::new(),
+            palette: Vec::new(),
             source: RawSet::default(),
             target: None,
             test: None,
@@ -74,7 +82,9 @@ impl Default for RawData {
             flip: true,
             mean: [123.675, 116.28, 103.53],
             std: [58.395, 57.12, 57.375],
+            photometric_distortion: "none".into(),
             rare_class_sampling: None,
+            stats_cache: None,
             loader_threads: 2,
         }
     }
@@ -84,13 +94,15 @@ impl Default for RawData {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSet {
-    /// `scenes` (built in), `camvid` or `folder`.
+    /// `scenes` (built in), `camvid`, `folder`, or a published set: `gta`, `synthia`, `cityscapes`,
+    /// `acdc`, `dark_zurich`.
     pub kind: String,
-    /// Folder of a `camvid` or `folder` set.
+    /// Folder of the set (`scenes` have none).
     pub root: Option<String>,
     /// `scenes`: `source` or `target` style. `camvid`: `day`, `dusk-train` or `dusk-test`.
     pub domain: Option<String>,
-    /// `scenes`: which disjoint part (`train`, `val`, `test`); absent: `train`.
+    /// `scenes`: which disjoint part (`train`, `val`, `test`); absent: `train`. `cityscapes`,
+    /// `acdc`, `dark_zurich`: which split; absent: `train`, in `data.test` `val`.
     pub split: Option<String>,
     /// `scenes`: number of images.
     pub count: Option<usize>,
@@ -106,21 +118,34 @@ pub struct RawSet {
     pub image_suffix: Option<String>,
     /// `folder`: ending of label files, in place of the image's; absent: `.png`.
     pub label_suffix: Option<String>,
-    /// `folder`: from the ids in the label files to classes; absent: they are train ids already
-    /// (and 255 for ignored pixels).
+    /// `folder`: from the ids or colours in the label files to classes; absent: they are train ids
+    /// already (and 255 for ignored pixels).
     pub label_map: Option<RawLabelMap>,
     /// Images are scaled to fit `[width, height]`, keeping their shape.
     pub resize: Option<[usize; 2]>,
+    /// `acdc`: `fog`, `night`, `rain` or `snow` alone.
+    pub condition: Option<String>,
+    /// `folder` and published sets: a text file (below the root, or an absolute path) with one
+    /// image a line: its name, or for `folder` also `image<TAB>label`, paths below the root.
+    pub list: Option<String>,
+    /// `folder`: pattern for image paths below the root, in place of folders and suffixes.
+    pub image_glob: Option<String>,
+    /// `folder`: pattern for label paths; its wildcards stand for what those of `image_glob` do.
+    pub label_glob: Option<String>,
+    /// `data.target`: `[top, bottom, left, right]` borders, in pixels of the stored image, in which
+    /// pseudo-labels do not count.
+    pub crop_pseudo_margins: Option<[u32; 4]>,
 }
 
-/// From ids in label files to classes.
+/// From ids or colours in label files to classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum RawLabelMap {
-    /// A published map: `cityscapes` (also GTA's), `synthia` or `camvid`.
+    /// A known map: `cityscapes` (also GTA's), `synthia`, `camvid`, or `binary` (two classes stored
+    /// as 0 and 255).
     Published(String),
-    /// Id to class name or `ignore`. Ids without a line are errors; the line `other = "ignore"`
-    /// ignores them.
+    /// Id, or colour `"#rrggbb"`, to class name or `ignore`. Values without a line are errors; the
+    /// line `other = "ignore"` ignores them.
     Table(BTreeMap<String, String>),
 }
 

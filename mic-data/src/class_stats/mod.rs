@@ -1,17 +1,18 @@
-//! How many pixels each class has in each image of a set.
+//! How many pixels each class has in each image of a set, counted or read from the three files
+//! that the original's preparation tools write.
 
-use std::path::Path;
+mod cache;
+mod json;
 
-use serde::{Deserialize, Serialize};
+pub use cache::{CachedStats, StatsPlace};
+pub use json::{Entry, STATS_FILES, read_entries, write_entries};
 
-use crate::files::write_atomically;
 use crate::parallel::map_indices;
-use crate::sample::{IGNORE, Labelled, LabelledSet};
+use crate::sample::{IGNORE, LabelledSet};
 use crate::{Error, Result};
 
 /// Pixel counts per image and class, ignored pixels left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassStats {
     classes: usize,
     names: Vec<String>,
@@ -46,8 +47,22 @@ impl ClassStats {
     /// The error of the first sample that cannot be read; [`Error::Invalid`] names a sample with
     /// an id that is neither one of `classes` nor [`IGNORE`].
     pub fn count<S: LabelledSet + ?Sized>(set: &S, classes: usize, threads: usize) -> Result<Self> {
+        Self::count_with(set, classes, threads, &|| ())
+    }
+
+    /// As [`ClassStats::count`]; `counted` is called after every image.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ClassStats::count`].
+    pub fn count_with<S: LabelledSet + ?Sized>(
+        set: &S,
+        classes: usize,
+        threads: usize,
+        counted: &(dyn Fn() + Sync),
+    ) -> Result<Self> {
         let images = map_indices(set.len(), threads, |index| {
-            let Labelled { name, label, .. } = set.get(index)?;
+            let (name, label) = set.label(index)?;
             let mut counts = vec![0; usize::from(IGNORE) + 1];
             for id in label.as_raw() {
                 counts[usize::from(*id)] += 1;
@@ -61,37 +76,10 @@ impl ClassStats {
                 )));
             }
             counts.truncate(classes);
+            counted();
             Ok((name, counts))
         })?;
         Self::from_counts(classes, images)
-    }
-
-    /// Reads what [`ClassStats::write`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if the file cannot be read, [`Error::Decode`] if it is no such file.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-        let decode = |reason: String| Error::Decode {
-            path: path.to_owned(),
-            reason: format!("{reason}; delete the file to have the classes counted again"),
-        };
-        let stats: Self = serde_json::from_str(&text).map_err(|error| decode(error.to_string()))?;
-        stats.check().map_err(|error| decode(error.to_string()))?;
-        Ok(stats)
-    }
-
-    /// Writes the counts as JSON, whole or not at all.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        write_atomically(path, |file| Ok(serde_json::to_writer(file, self)?))
     }
 
     /// Number of classes.

@@ -1,0 +1,145 @@
+//! Filling polygons as Pillow does, whose pixels the labels of Cityscapes have.
+//!
+//! A line of pixels is cut where the edges cross its centre, crossings are paired from left to
+//! right, and both ends of a pair are filled. Where an edge ends between the first and the last
+//! line of the polygon, its crossing counts twice, so that the polygon's outline is always part of
+//! it.
+
+use image::{GrayImage, Luma};
+
+/// An edge that is not horizontal.
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    /// The end it starts from.
+    from: (i32, i32),
+    top: i32,
+    bottom: i32,
+    /// Columns a line.
+    slope: f32,
+}
+
+impl Edge {
+    fn new(from: (i32, i32), to: (i32, i32)) -> Self {
+        Self {
+            from,
+            top: from.1.min(to.1),
+            bottom: from.1.max(to.1),
+            slope: (to.0 - from.0) as f32 / (to.1 - from.1) as f32,
+        }
+    }
+
+    fn spans(&self, y: i32) -> bool {
+        (self.top..=self.bottom).contains(&y)
+    }
+
+    fn column(&self, y: i32) -> f32 {
+        (y - self.from.1) as f32 * self.slope + self.from.0 as f32
+    }
+}
+
+/// Sets the pixels of a polygon to `value`. Points are (x, y) and joined in their order, the last
+/// with the first; what lies outside the image is left out. Coordinates must be below 2^24 in size,
+/// which f32 holds exactly.
+pub fn fill_polygon(image: &mut GrayImage, points: &[(i32, i32)], value: u8) {
+    let (mut edges, mut flat) = (Vec::new(), Vec::new());
+    let ends = points.iter().skip(1).chain(points.first());
+    for (from, to) in points.iter().zip(ends) {
+        if from.1 != to.1 {
+            edges.push(Edge::new(*from, *to));
+        } else if points.len() < 2 || from != to || points.len() == 1 {
+            flat.push((from.0.min(to.0), from.1, from.0.max(to.0)));
+        }
+    }
+    for (left, y, right) in flat {
+        fill_line(image, left, y, right, value);
+    }
+    let (Some(top), Some(bottom)) = (
+        points.iter().map(|point| point.1).min(),
+        points.iter().map(|point| point.1).max(),
+    ) else {
+        return;
+    };
+    let last = bottom.min(image.height() as i32);
+    for y in top.max(0)..=last {
+        fill_crossings(image, &mut crossings(&edges, y, last), y, value);
+    }
+}
+
+/// The columns at which edges cross line `y`; `last` is the last line that is filled.
+fn crossings(edges: &[Edge], y: i32, last: i32) -> Vec<f32> {
+    let mut columns: Vec<f32> = Vec::new();
+    for (index, edge) in edges.iter().enumerate() {
+        if !edge.spans(y) {
+            continue;
+        }
+        let column = edge.column(y);
+        columns.push(column);
+        if y == edge.bottom && y < last {
+            columns.push(column);
+        } else if edge.slope != 0.0 && columns.len() % 2 == 1 && column.round() == column {
+            join_corner(&mut columns, edges, index, y, last);
+        }
+    }
+    columns
+}
+
+/// A sharp corner between two edges that lean the same way would leave a gap to the next line; it
+/// is filled up to where the edges are there.
+fn join_corner(columns: &mut [f32], edges: &[Edge], index: usize, y: i32, last: i32) {
+    let edge = &edges[index];
+    let column = edge.column(y);
+    for (place, other) in edges[..index].iter().enumerate() {
+        let same_way = (edge.slope > 0.0) == (other.slope > 0.0) && other.slope != 0.0;
+        if !same_way || column != other.column(y) {
+            continue;
+        }
+        let next = if y == last { y - 1 } else { y + 1 };
+        if !other.spans(next) {
+            continue;
+        }
+        let (one, two) = (edge.column(next), other.column(next));
+        // Places among the crossings and among the edges are taken to be the same here, as there.
+        let Some(slot) = columns.get_mut(place) else {
+            return;
+        };
+        *slot = match (y == edge.bottom, edge.slope > 0.0) {
+            (true, true) => one.max(two) + 1.0,
+            (true, false) => one.min(two) - 1.0,
+            (false, true) => one.min(two),
+            (false, false) => one.max(two) + 1.0,
+        };
+        return;
+    }
+}
+
+fn fill_crossings(image: &mut GrayImage, columns: &mut [f32], y: i32, value: u8) {
+    columns.sort_by(f32::total_cmp);
+    let mut free = i32::MIN;
+    for pair in columns.as_chunks::<2>().0 {
+        // Halves go to the outside.
+        let (left, right) = (half_up(pair[0]), half_down(pair[1]));
+        let left = left.max(free);
+        if left <= right {
+            fill_line(image, left, y, right, value);
+            free = right + 1;
+        }
+    }
+}
+
+fn half_up(value: f32) -> i32 {
+    value.signum() as i32 * (value.abs() + 0.5).floor() as i32
+}
+
+fn half_down(value: f32) -> i32 {
+    value.signum() as i32 * (value.abs() - 0.5).ceil() as i32
+}
+
+fn fill_line(image: &mut GrayImage, left: i32, y: i32, right: i32, value: u8) {
+    let (width, height) = (image.width() as i32, image.height() as i32);
+    if !(0..height).contains(&y) {
+        return;
+    }
+    for x in left.max(0)..=right.min(width - 1) {
+        image.put_pixel(x as u32, y as u32, Luma([value]));
+    }
+}

@@ -1,0 +1,148 @@
+//! Photometric distortion: brightness, contrast, saturation and hue on 8 bits.
+
+use image::RgbImage;
+use rand::Rng;
+
+/// Drawn changes, each present half of the time (mmsegmentation's `PhotoMetricDistortion`, with the
+/// arithmetic of OpenCV's 8-bit HSV). Applied in the order brightness, (contrast,) saturation,
+/// hue, (contrast); every step clips to 0 to 255 and rounds down.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PhotometricDistortion {
+    /// Added to every channel, -32 to 32.
+    pub brightness: Option<f32>,
+    /// Factor of every channel, 0.5 to 1.5.
+    pub contrast: Option<f32>,
+    /// The contrast changes before saturation and hue rather than after them.
+    pub contrast_first: bool,
+    /// Factor of the saturation, 0.5 to 1.5.
+    pub saturation: Option<f32>,
+    /// Added to the hue in steps of 2 degrees, -18 to 17.
+    pub hue: Option<i32>,
+}
+
+impl PhotometricDistortion {
+    /// Draws the changes.
+    pub fn sample(rng: &mut impl Rng) -> Self {
+        let half = |rng: &mut _| Rng::random::<bool>(rng);
+        let brightness = half(rng).then(|| rng.random_range(-32.0..32.0));
+        let contrast_first = half(rng);
+        let contrast = half(rng).then(|| rng.random_range(0.5..1.5));
+        let saturation = half(rng).then(|| rng.random_range(0.5..1.5));
+        let hue = half(rng).then(|| rng.random_range(-18..18));
+        Self {
+            brightness,
+            contrast,
+            contrast_first,
+            saturation,
+            hue,
+        }
+    }
+
+    /// Changes the colours in place.
+    pub fn apply(&self, image: &mut RgbImage) {
+        if let Some(beta) = self.brightness {
+            convert(image, 1.0, beta);
+        }
+        if let (true, Some(alpha)) = (self.contrast_first, self.contrast) {
+            convert(image, alpha, 0.0);
+        }
+        if let Some(alpha) = self.saturation {
+            let table = table(alpha, 0.0);
+            in_hsv(image, |[h, s, v]| [h, table[usize::from(s)], v]);
+        }
+        if let Some(shift) = self.hue {
+            let turn = |h: u8| (i32::from(h) + shift).rem_euclid(180) as u8;
+            in_hsv(image, |[h, s, v]| [turn(h), s, v]);
+        }
+        if let (false, Some(alpha)) = (self.contrast_first, self.contrast) {
+            convert(image, alpha, 0.0);
+        }
+    }
+}
+
+fn convert(image: &mut RgbImage, alpha: f32, beta: f32) {
+    let table = table(alpha, beta);
+    for value in image.iter_mut() {
+        *value = table[usize::from(*value)];
+    }
+}
+
+/// `value * alpha + beta` in f32 for every value, clipped, rounded down.
+fn table(alpha: f32, beta: f32) -> [u8; 256] {
+    std::array::from_fn(|value| (value as f32 * alpha + beta).clamp(0.0, 255.0) as u8)
+}
+
+fn in_hsv(image: &mut RgbImage, change: impl Fn([u8; 3]) -> [u8; 3]) {
+    let hsv = HsvTables::new();
+    for pixel in image.pixels_mut() {
+        pixel.0 = to_rgb(change(hsv.of_rgb(pixel.0)));
+    }
+}
+
+/// Reciprocals with 12 fractional bits.
+struct HsvTables {
+    /// 255 / v.
+    saturation: [i32; 256],
+    /// 180 / (6 * d).
+    hue: [i32; 256],
+}
+
+const BITS: u32 = 12;
+
+impl HsvTables {
+    fn new() -> Self {
+        let reciprocals = |numerator: i32, factor: f64| {
+            std::array::from_fn(|value| match value {
+                0 => 0,
+                value => {
+                    let exact = f64::from(numerator << BITS) / (factor * value as f64);
+                    exact.round_ties_even() as i32
+                }
+            })
+        };
+        Self {
+            saturation: reciprocals(255, 1.0),
+            hue: reciprocals(180, 6.0),
+        }
+    }
+
+    /// Hue in steps of 2 degrees (0 to 179), saturation and value (0 to 255).
+    fn of_rgb(&self, [r, g, b]: [u8; 3]) -> [u8; 3] {
+        let [r, g, b] = [r, g, b].map(i32::from);
+        let value = r.max(g).max(b);
+        let spread = value - r.min(g).min(b);
+        let round = 1 << (BITS - 1);
+        let saturation = (spread * self.saturation[value as usize] + round) >> BITS;
+        // Sixths of a turn, times the spread.
+        let sector = if value == r {
+            g - b
+        } else if value == g {
+            b - r + 2 * spread
+        } else {
+            r - g + 4 * spread
+        };
+        let hue = (sector * self.hue[spread as usize] + round) >> BITS;
+        let hue = if hue < 0 { hue + 180 } else { hue };
+        [hue, saturation, value].map(|v| v.clamp(0, 255) as u8)
+    }
+}
+
+/// The inverse in f32, rounded to the nearest.
+fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
+    let (s, v) = (f32::from(s) * (1.0 / 255.0), f32::from(v) * (1.0 / 255.0));
+    let hue = f32::from(h) * (6.0 / 180.0);
+    let sector = hue.floor();
+    let inside = hue - sector;
+    let low = v * (1.0 - s);
+    let falling = v * (1.0 - s * inside);
+    let rising = v * (1.0 - s * (1.0 - inside));
+    let rgb = match sector as i32 {
+        0 => [v, rising, low],
+        1 => [falling, v, low],
+        2 => [low, v, rising],
+        3 => [low, falling, v],
+        4 => [rising, low, v],
+        _ => [v, low, falling],
+    };
+    rgb.map(|value| (value * 255.0).round_ties_even().clamp(0.0, 255.0) as u8)
+}
