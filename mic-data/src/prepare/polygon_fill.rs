@@ -46,7 +46,7 @@ pub fn fill_polygon(image: &mut GrayImage, points: &[(i32, i32)], value: u8) {
     for (from, to) in points.iter().zip(ends) {
         if from.1 != to.1 {
             edges.push(Edge::new(*from, *to));
-        } else if points.len() < 2 || from != to || points.len() == 1 {
+        } else {
             flat.push((from.0.min(to.0), from.1, from.0.max(to.0)));
         }
     }
@@ -141,5 +141,35 @@ fn fill_line(image: &mut GrayImage, left: i32, y: i32, right: i32, value: u8) {
     }
     for x in left.max(0)..=right.min(width - 1) {
         image.put_pixel(x as u32, y as u32, Luma([value]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Polygons with the pixels that Pillow filled (`ImageDraw.polygon`, no outline).
+    fn recorded() -> serde_json::Value {
+        let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/polygons.json").to_owned();
+        let path = std::env::var("MIC_POLYGONS").unwrap_or(own);
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn pixels_are_those_of_pillow() {
+        let recorded = recorded();
+        let cases = recorded["cases"].as_array().unwrap();
+        assert!(cases.len() > 50);
+        for case in cases {
+            let points: Vec<(i32, i32)> = serde_json::from_value(case["points"].clone()).unwrap();
+            let rows: Vec<String> = serde_json::from_value(case["rows"].clone()).unwrap();
+            let mut image = GrayImage::new(rows[0].len() as u32, rows.len() as u32);
+            fill_polygon(&mut image, &points, 1);
+            let lines = image.as_raw().chunks_exact(rows[0].len());
+            let ours: Vec<String> = lines
+                .map(|line| line.iter().map(|p| if *p == 1 { '#' } else { '.' }).collect())
+                .collect();
+            assert_eq!(ours.join("\n"), rows.join("\n"), "{points:?}");
+        }
     }
 }
