@@ -19,7 +19,6 @@ use mic_data::label_map::RawIds;
 use mic_data::prepare::{Preparation, Prepared, PreparedSet, prepare};
 use mic_data::{ClassStats, LabelledSet};
 use tempfile::TempDir;
-use trees::SIZE;
 
 fn preparation(set: PreparedSet, root: &Path) -> Preparation {
     Preparation {
