@@ -21,6 +21,7 @@ pub mod check;
 pub mod class_stats;
 pub mod classes;
 pub mod classification;
+pub mod contact_sheet;
 pub mod datasets;
 pub mod detection;
 pub mod error;

@@ -15,6 +15,8 @@ use mic_data::classification::{
 };
 use mic_data::detection::{CocoSet, Conversion, DetectionSet, convert_cityscapes, parse_voc};
 use mic_data::files::read_image;
+use mic_data::label_map::{LabelMap, Unlisted};
+use mic_data::prepare::read_polygons;
 use mic_data::rng::stream;
 use rand::Rng;
 
@@ -290,6 +292,54 @@ fn images() {
             fs::write(&path, bytes).unwrap();
             let image = read_image(&path);
             image.is_ok_and(|image| transform.apply_evaluation(&image).dimensions() == (24, 24))
+        });
+    }
+}
+
+#[test]
+fn polygons() {
+    let _alone = ALONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a_gtFine_polygons.json");
+    let json = br#"{"imgWidth": 40, "imgHeight": 30, "objects": [
+        {"label": "road", "polygon": [[0, 0], [39, 0], [39, 29], [0, 29]]},
+        {"label": "cargroup", "deleted": 0, "polygon": [[3, 4], [-20, 9], [25, 20.5], [7, 1]]},
+        {"label": "license plate", "polygon": [[5, 5], [6, 6]]}]}"#;
+    // Digits may make the image large: up to a byte a pixel of the limit.
+    survive("polygons", json, 2 << 30, |bytes| {
+        fs::write(&path, bytes).unwrap();
+        let drawn = read_polygons(&path).and_then(|file| file.train_ids(&path));
+        drawn.is_ok_and(|label| label.width() > 0)
+    });
+}
+
+#[test]
+fn labels() {
+    let _alone = ALONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("label.png");
+    let colours = LabelMap::by_colour("colours", [([0; 3], 0)], Unlisted::Ignore);
+    for (color, depth, data) in [
+        (png::ColorType::Indexed, png::BitDepth::Eight, vec![7; 12 * 8]),
+        (png::ColorType::Grayscale, png::BitDepth::Two, vec![0b01_10_11_00; 3 * 8]),
+        (png::ColorType::Rgb, png::BitDepth::Sixteen, (0..72 * 8).map(|i| i as u8).collect()),
+    ] {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 12, 8);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if color == png::ColorType::Indexed {
+            encoder.set_palette(vec![90; 8 * 3]);
+        }
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&data).unwrap();
+        writer.finish().unwrap();
+        survive(&format!("{color:?} labels"), &bytes, 2 << 30, |bytes| {
+            fs::write(&path, bytes).unwrap();
+            let maps = [&LabelMap::synthia(), &LabelMap::cityscapes(), &colours];
+            let read: Vec<bool> = maps.iter().map(|map| map.read(&path).is_ok()).collect();
+            assert_eq!(colours.inspect(&path).is_ok(), read[2]);
+            read[2]
         });
     }
 }

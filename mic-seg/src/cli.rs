@@ -1,5 +1,6 @@
 //! The command line of `mic-seg`.
 
+mod data;
 mod eval;
 mod predict;
 mod train;
@@ -30,6 +31,7 @@ enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Data(data::Args),
     /// Look at runs.
     Runs {
         #[command(subcommand)]

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use mic_data::datasets::{
     CamVid, FileSet, Folder, FolderConfig, ImageFolder, Selection, WithMargins, custom,
 };
+use mic_data::class_stats::{CachedStats, StatsPlace};
 use mic_data::scenes::StreetScenes;
-use mic_data::{Classes, LabelMap, LabelledSet, UnlabelledSet, WithoutLabels};
+use mic_data::{ClassStats, Classes, LabelMap, LabelledSet, UnlabelledSet, WithoutLabels};
 
-use crate::config::{FolderSource, SetConfig, SetKind};
+use crate::config::{Config, FolderSource, SetConfig, SetKind};
 use crate::{Error, Result};
 
-/// Opens a set with its labels, train ids of `classes`. Images come at their own size; files are read when asked for.
+/// Opens a set with its labels, train ids of `classes`. Images come at their own size; files are
+/// read when asked for.
 ///
 /// # Errors
 ///
@@ -58,6 +60,53 @@ pub fn files(set: &SetConfig, classes: &Classes, labelled: bool) -> Result<Optio
     // A set that cannot be opened is a fault of the table that names it.
     let opened = opened.map_err(|error| Error::Config(format!("{}: {error}", set.key)));
     opened.map(Some)
+}
+
+/// Class statistics of the source, from the files that an earlier run or the original's tools left
+/// beside it if they still fit, else counted with `threads` threads and kept there. `counted` is
+/// called after every image that is counted.
+///
+/// # Errors
+///
+/// Those of [`labelled`], and of the first label that cannot be read.
+pub fn source_stats(
+    config: &Config,
+    threads: usize,
+    counted: &(dyn Fn() + Sync),
+) -> Result<CachedStats> {
+    let (source, classes) = (&config.data.source, config.classes.len());
+    let Some(files) = files(source, &config.classes, true)? else {
+        let scenes = scenes(source)?;
+        return Ok(CachedStats {
+            stats: ClassStats::count_with(scenes.as_ref(), classes, threads, counted)?,
+            read_from: None,
+            notes: Vec::new(),
+        });
+    };
+    let cache = config.data.stats_cache.as_deref();
+    let (in_root, selection) = match &source.kind {
+        // Where the original's tools put them; those of a part of the set must not replace them.
+        SetKind::Published { part, list, .. } => (
+            part.keeps_stats_in_root() && list.is_none(),
+            format!("{part:?} {list:?}"),
+        ),
+        SetKind::Folder(FolderSource {
+            images,
+            labels,
+            image_suffix,
+            label_suffix,
+            list,
+            patterns,
+            ..
+        }) => {
+            let chosen = (images, labels, image_suffix, label_suffix, list, patterns);
+            (false, format!("{chosen:?}"))
+        }
+        SetKind::CamVid { domain, .. } => (false, format!("{domain:?}")),
+        SetKind::Scenes { .. } => (false, String::new()),
+    };
+    let place = StatsPlace::of(&files, classes, in_root, &selection, cache);
+    Ok(place.load_or_count(&files, classes, threads, counted)?)
 }
 
 fn scenes(set: &SetConfig) -> Result<Arc<dyn LabelledSet>> {

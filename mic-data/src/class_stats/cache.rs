@@ -123,8 +123,8 @@ impl StatsPlace {
     }
 }
 
-/// The counts with the paths under which labels are listed.
-pub(crate) fn entries(set: &FileSet, stats: &ClassStats) -> Vec<Entry> {
+/// The counts of a set's statistics with the paths under which its labels are listed.
+pub fn entries(set: &FileSet, stats: &ClassStats) -> Vec<Entry> {
     let samples = set.samples().iter().zip(stats.counts());
     let entries = samples.filter_map(|(sample, counts)| {
         let label = sample.label.as_ref()?;

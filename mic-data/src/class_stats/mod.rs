@@ -4,7 +4,7 @@
 mod cache;
 mod json;
 
-pub use cache::{CachedStats, StatsPlace};
+pub use cache::{CachedStats, StatsPlace, entries};
 pub use json::{Entry, STATS_FILES, read_entries, write_entries};
 
 use crate::parallel::map_indices;
