@@ -24,8 +24,13 @@ pub fn contact_sheet(images: &[RgbImage], columns: usize, tile: u32) -> Result<R
             images.len()
         )));
     }
-    if images.iter().any(|image| image.width() == 0 || image.height() == 0) {
-        return Err(Error::Invalid("an image without pixels cannot be shown".to_owned()));
+    if images
+        .iter()
+        .any(|image| image.width() == 0 || image.height() == 0)
+    {
+        return Err(Error::Invalid(
+            "an image without pixels cannot be shown".to_owned(),
+        ));
     }
     let sizes: Vec<(u32, u32)> = images
         .iter()
@@ -44,8 +49,11 @@ pub fn contact_sheet(images: &[RgbImage], columns: usize, tile: u32) -> Result<R
     let mut y = GAP;
     for (row, height) in heights.iter().enumerate() {
         let first = row * columns;
-        for (column, (image, size)) in
-            images[first..].iter().zip(&sizes[first..]).take(columns).enumerate()
+        for (column, (image, size)) in images[first..]
+            .iter()
+            .zip(&sizes[first..])
+            .take(columns)
+            .enumerate()
         {
             let small = resize_image(image, size.0, size.1);
             let left = GAP + column as u32 * (tile + GAP) + (tile - size.0) / 2;

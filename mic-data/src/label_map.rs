@@ -217,9 +217,10 @@ impl LabelMap {
         let mapped = match &raw.ids {
             RawIds::Bits8(ids) => {
                 let table: [Option<u8>; 256] = std::array::from_fn(|id| self.get(id as u16));
-                let mapped = ids.iter().enumerate().map(|(index, id)| {
-                    table[usize::from(*id)].ok_or((index, u16::from(*id)))
-                });
+                let mapped = ids
+                    .iter()
+                    .enumerate()
+                    .map(|(index, id)| table[usize::from(*id)].ok_or((index, u16::from(*id))));
                 mapped.collect::<std::result::Result<Vec<u8>, _>>()
             }
             RawIds::Bits16(ids) => {
@@ -238,13 +239,21 @@ impl LabelMap {
     pub fn fingerprint(&self) -> u64 {
         let (kind, entries): (u8, BTreeMap<u32, u8>) = match &self.keys {
             Keys::Ids(table) | Keys::FirstChannel(table) => {
-                let listed = (0u32..).zip(table).filter_map(|(id, train)| Some((id, (*train)?)));
+                let listed = (0u32..)
+                    .zip(table)
+                    .filter_map(|(id, train)| Some((id, (*train)?)));
                 let first = matches!(self.keys, Keys::FirstChannel(_));
                 (u8::from(first), listed.collect())
             }
             Keys::Colours(colours) => {
                 let number = |[r, g, b]: [u8; 3]| u32::from_be_bytes([0, r, g, b]);
-                (2, colours.iter().map(|(c, train)| (number(*c), *train)).collect())
+                (
+                    2,
+                    colours
+                        .iter()
+                        .map(|(c, train)| (number(*c), *train))
+                        .collect(),
+                )
             }
         };
         let mut bytes = vec![kind, u8::from(self.unlisted == Unlisted::Refuse)];
@@ -286,12 +295,20 @@ impl LabelMap {
 
     fn refuse(&self, file: &Path, width: u32, index: usize, value: &str) -> Error {
         let (x, y) = (index as u32 % width, index as u32 / width);
-        let what = if value.starts_with('#') { "colour" } else { "id" };
+        let what = if value.starts_with('#') {
+            "colour"
+        } else {
+            "id"
+        };
         Error::Invalid(format!(
             "{}: {} at pixel x={x}, y={y} is not in label map {:?}; add the {what} to the map \
              (\"ignore\" to leave it out) or choose the map of this data set",
             file.display(),
-            if what == "id" { value.to_owned() } else { format!("colour {value}") },
+            if what == "id" {
+                value.to_owned()
+            } else {
+                format!("colour {value}")
+            },
             self.name
         ))
     }
@@ -410,7 +427,8 @@ mod tests {
             LabelMap::by_colour("a", colours, Unlisted::Refuse),
             LabelMap::synthia(),
         ];
-        let prints: std::collections::BTreeSet<_> = maps.iter().map(LabelMap::fingerprint).collect();
+        let prints: std::collections::BTreeSet<_> =
+            maps.iter().map(LabelMap::fingerprint).collect();
         assert_eq!(prints.len(), maps.len());
         let renamed = LabelMap::new("b", [(5, 1), (0, 0)], Unlisted::Refuse);
         assert_eq!(renamed.fingerprint(), maps[0].fingerprint());

@@ -29,12 +29,19 @@ fn expect_error<T>(result: mic_data::Result<T>, parts: &[&str]) {
 
 /// `run1/rgb/1.jpg.png` and so on with masks of 0 and 255 beside them.
 fn runs(root: &Path) {
-    for (seed, (run, frame)) in [("run1", 1), ("run1", 2), ("run2", 1)].into_iter().enumerate() {
+    for (seed, (run, frame)) in [("run1", 1), ("run1", 2), ("run2", 1)]
+        .into_iter()
+        .enumerate()
+    {
         let seed = seed as u32;
         for inner in ["rgb", "mask"] {
             fs::create_dir_all(root.join(run).join(inner)).unwrap();
         }
-        write_rgb(&root.join(format!("{run}/rgb/f{frame}.png")), &picture(seed)).unwrap();
+        write_rgb(
+            &root.join(format!("{run}/rgb/f{frame}.png")),
+            &picture(seed),
+        )
+        .unwrap();
         let mask = GrayImage::from_fn(SIZE.0, SIZE.1, |x, _| Luma([255 * u8::from(x > seed)]));
         let path = root.join(format!("{run}/mask/f{frame}_m.png"));
         trees::write_grey8(&path, SIZE, mask.as_raw());
@@ -52,7 +59,11 @@ fn patterns_pair_images_with_masks() {
         custom::open_pattern(root, images, Some((masks, LabelMap::binary())))
     };
     let set = open(&images, &masks).unwrap();
-    let names: Vec<_> = set.samples().iter().map(|sample| sample.name.clone()).collect();
+    let names: Vec<_> = set
+        .samples()
+        .iter()
+        .map(|sample| sample.name.clone())
+        .collect();
     assert_eq!(names, ["run1/rgb/f1", "run1/rgb/f2", "run2/rgb/f1"]);
     for index in 0..3u32 {
         let sample = LabelledSet::get(&set, index as usize).unwrap();
@@ -61,7 +72,12 @@ fn patterns_pair_images_with_masks() {
         assert_eq!((object(index), object(index + 1)), (0, 1));
     }
     let unlabelled = custom::open_pattern(root, &images, None).unwrap();
-    assert!(unlabelled.samples().iter().all(|sample| sample.label.is_none()));
+    assert!(
+        unlabelled
+            .samples()
+            .iter()
+            .all(|sample| sample.label.is_none())
+    );
     let none = Pattern::parse("*/depth/*.png").unwrap();
     expect_error(open(&none, &masks), &["*/depth/*.png", "no file"]);
     let other = Pattern::parse("mask/*.png").unwrap();
@@ -100,9 +116,15 @@ fn lists_name_images_or_pairs() {
     let set = list(root, pairs, true).unwrap();
     assert_eq!(names(&set), ["run2/rgb/f1"]);
     assert_eq!(LabelledSet::get(&set, 0).unwrap().image, picture(2));
-    expect_error(list(root, "f1\nf9\n", true), &["list.txt line 2", "image", "f9.png"]);
+    expect_error(
+        list(root, "f1\nf9\n", true),
+        &["list.txt line 2", "image", "f9.png"],
+    );
     let gone = "run2/rgb/f1.png\trun2/mask/no.png\n";
-    expect_error(list(root, gone, true), &["list.txt line 1", "label", "no.png"]);
+    expect_error(
+        list(root, gone, true),
+        &["list.txt line 1", "label", "no.png"],
+    );
     assert_eq!(list(root, gone, false).unwrap().count(), 1);
     expect_error(list(root, "f1\nf1\n", true), &["\"f1\"", "must differ"]);
     expect_error(list(root, "a\t\n", true), &["list.txt line 1"]);
@@ -113,9 +135,7 @@ fn colours_stand_for_classes_whatever_the_kind_of_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("label.png");
     let colours = [[128, 64, 128], [0, 0, 142], [9, 9, 9]];
-    let map = |unlisted| {
-        LabelMap::by_colour("mine", [(colours[0], 0), (colours[1], 1)], unlisted)
-    };
+    let map = |unlisted| LabelMap::by_colour("mine", [(colours[0], 0), (colours[1], 1)], unlisted);
     let write = |kind: (ColorType, BitDepth), of: &dyn Fn([u8; 3]) -> Vec<u8>| {
         let data: Vec<u8> = colours.into_iter().flat_map(of).collect();
         trees::write_png(&path, kind, (3, 1), &data);
@@ -132,11 +152,18 @@ fn colours_stand_for_classes_whatever_the_kind_of_file() {
     let refused = map(Unlisted::Refuse).read(&path);
     expect_error(refused, &["label.png", "#090909", "x=2, y=0", "mine"]);
     let seen = map(Unlisted::Refuse).inspect(&path).unwrap();
-    assert_eq!(seen.unlisted.into_iter().collect::<Vec<_>>(), [("#090909".to_owned(), 1)]);
+    assert_eq!(
+        seen.unlisted.into_iter().collect::<Vec<_>>(),
+        [("#090909".to_owned(), 1)]
+    );
     assert_eq!(seen.label.into_raw(), [0, 1, IGNORE]);
     // A palette image shows the colours of its palette: (37 i, 255 - i, i / 2).
     trees::write_indices(&path, (3, 1), &[2, 3, 2]);
-    let map = LabelMap::by_colour("p", [([74, 253, 1], 4), ([111, 252, 1], 5)], Unlisted::Refuse);
+    let map = LabelMap::by_colour(
+        "p",
+        [([74, 253, 1], 4), ([111, 252, 1], 5)],
+        Unlisted::Refuse,
+    );
     assert_eq!(map.read(&path).unwrap().into_raw(), [4, 5, 4]);
     trees::write_grey8(&path, (3, 1), &[0, 255, 0]);
     let black = LabelMap::by_colour("g", [([0; 3], 1), ([255; 3], 0)], Unlisted::Refuse);
@@ -149,7 +176,10 @@ fn masks_of_one_bit_and_of_16_bits_are_ids() {
     let path = folder.path().join("label.png");
     let grey = |depth| (ColorType::Grayscale, depth);
     trees::write_png(&path, grey(BitDepth::One), (3, 1), &[0b0100_0000]);
-    assert_eq!(LabelMap::train_ids(2).read(&path).unwrap().into_raw(), [0, 1, 0]);
+    assert_eq!(
+        LabelMap::train_ids(2).read(&path).unwrap().into_raw(),
+        [0, 1, 0]
+    );
     trees::write_png(&path, grey(BitDepth::Sixteen), (2, 1), &[4, 1, 0, 7]);
     let map = LabelMap::new("deep", [(1025, 0), (7, 1)], Unlisted::Refuse);
     assert_eq!(map.read(&path).unwrap().into_raw(), [0, 1]);
@@ -167,9 +197,16 @@ fn images_of_every_kind_become_rgb() {
     });
     alpha.save(&path).unwrap();
     assert_eq!(read_image(&path).unwrap(), image);
-    let deep: Vec<u8> = image.as_raw().iter().flat_map(|value| [*value, 200]).collect();
+    let deep: Vec<u8> = image
+        .as_raw()
+        .iter()
+        .flat_map(|value| [*value, 200])
+        .collect();
     trees::write_png(&path, (ColorType::Rgb, BitDepth::Sixteen), SIZE, &deep);
     assert_eq!(read_image(&path).unwrap(), image);
     trees::write_grey8(&path, (2, 1), &[7, 250]);
-    assert_eq!(read_image(&path).unwrap().into_raw(), [7, 7, 7, 250, 250, 250]);
+    assert_eq!(
+        read_image(&path).unwrap().into_raw(),
+        [7, 7, 7, 250, 250, 250]
+    );
 }

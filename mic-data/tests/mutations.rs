@@ -10,9 +10,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::{ImageFormat, Luma, Rgb, RgbImage};
+use mic_data::class_stats::read_entries;
 use mic_data::classification::{
     ClassifiedSet, IdxSet, ImageList, ImageTransform, Published, Split, read_idx,
 };
+use mic_data::datasets::{FolderConfig, custom};
 use mic_data::detection::{CocoSet, Conversion, DetectionSet, convert_cityscapes, parse_voc};
 use mic_data::files::read_image;
 use mic_data::label_map::{LabelMap, Unlisted};
@@ -320,9 +322,21 @@ fn labels() {
     let path = folder.path().join("label.png");
     let colours = LabelMap::by_colour("colours", [([0; 3], 0)], Unlisted::Ignore);
     for (color, depth, data) in [
-        (png::ColorType::Indexed, png::BitDepth::Eight, vec![7; 12 * 8]),
-        (png::ColorType::Grayscale, png::BitDepth::Two, vec![0b01_10_11_00; 3 * 8]),
-        (png::ColorType::Rgb, png::BitDepth::Sixteen, (0..72 * 8).map(|i| i as u8).collect()),
+        (
+            png::ColorType::Indexed,
+            png::BitDepth::Eight,
+            vec![7; 12 * 8],
+        ),
+        (
+            png::ColorType::Grayscale,
+            png::BitDepth::Two,
+            vec![0b01_10_11_00; 3 * 8],
+        ),
+        (
+            png::ColorType::Rgb,
+            png::BitDepth::Sixteen,
+            (0..72 * 8).map(|i| i as u8).collect(),
+        ),
     ] {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, 12, 8);
@@ -342,6 +356,33 @@ fn labels() {
             read[2]
         });
     }
+}
+
+#[test]
+fn class_statistics_and_lists() {
+    let _alone = ALONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let json = br#"[{"0": 12, "7": 3, "file": "labels/1.png"}, {"18": 1, "file": "labels/2.png"}]"#;
+    survive("class statistics", json, 1 << 20, |bytes| {
+        fs::write(root.join("sample_class_stats.json"), bytes).unwrap();
+        read_entries(root).is_ok()
+    });
+    let picture = RgbImage::new(4, 4);
+    for name in ["a.png", "b.png", "b_label.png"] {
+        picture.save(root.join(name)).unwrap();
+    }
+    let folders = FolderConfig {
+        images: root.into(),
+        labels: root.into(),
+        image_suffix: ".png".into(),
+        label_suffix: "_label.png".into(),
+        map: LabelMap::binary(),
+    };
+    survive("list", b"b\r\na.png\tb_label.png\n", 1 << 20, |bytes| {
+        fs::write(root.join("list"), bytes).unwrap();
+        custom::open_list(&root.join("list"), root, &folders, true).is_ok()
+    });
 }
 
 #[test]

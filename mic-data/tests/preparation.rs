@@ -90,7 +90,9 @@ fn prepared_files_are_those_of_the_reference() {
 
     let rgb = golden.get("synthia.rgb16");
     let size = (rgb.dims()[1] as u32, rgb.dims()[0] as u32);
-    let data = values(rgb).into_iter().flat_map(|value| (value as u16).to_be_bytes());
+    let data = values(rgb)
+        .into_iter()
+        .flat_map(|value| (value as u16).to_be_bytes());
     let kind = (png::ColorType::Rgb, png::BitDepth::Sixteen);
     let path = root.join("synthia/GT/LABELS/0000000.png");
     trees::write_png(&path, kind, size, &data.collect::<Vec<u8>>());
@@ -114,7 +116,10 @@ fn prepared_files_are_those_of_the_reference() {
         check_prepared(&golden, "cityscapes.train_ids", &prepared);
         let entries = read_entries(&root).unwrap();
         assert_eq!(entries[0].counts, recorded_counts("cityscapes_class_stats"));
-        assert_eq!(fs::read_to_string(root.join("train.txt")).unwrap(), "a/a_1\n");
+        assert_eq!(
+            fs::read_to_string(root.join("train.txt")).unwrap(),
+            "a/a_1\n"
+        );
     }
 }
 
@@ -133,10 +138,20 @@ fn preparation_goes_on_and_notices_newer_labels() {
     fs::remove_file(root.join("sample_class_stats.json")).unwrap();
     let done = run(PreparedSet::Gta, root);
     assert_eq!((done.labels, done.converted), (5, 1));
-    assert_eq!(fs::read(root.join("sample_class_stats.json")).unwrap(), stats);
-    assert_eq!(ClassStats::count(&open(Published::Gta, root), 19, 1).unwrap(), before);
-    let raw = fs::File::options().write(true).open(root.join("labels/00002.png")).unwrap();
-    raw.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    assert_eq!(
+        fs::read(root.join("sample_class_stats.json")).unwrap(),
+        stats
+    );
+    assert_eq!(
+        ClassStats::count(&open(Published::Gta, root), 19, 1).unwrap(),
+        before
+    );
+    let raw = fs::File::options()
+        .write(true)
+        .open(root.join("labels/00002.png"))
+        .unwrap();
+    raw.set_modified(SystemTime::now() + Duration::from_secs(60))
+        .unwrap();
     assert_eq!(run(PreparedSet::Gta, root).converted, 1);
     let again = Preparation {
         again: true,
@@ -159,7 +174,10 @@ fn cityscapes_counts_its_training_split_and_lists_all() {
     assert_eq!((done.labels, done.counted), (6, 4));
     let lines = |name: &str| fs::read_to_string(root.join(name)).unwrap();
     assert_eq!(lines("train.txt").lines().count(), 4);
-    assert_eq!(lines("val.txt").lines().next(), Some("lindau/lindau_000000_000019"));
+    assert_eq!(
+        lines("val.txt").lines().next(),
+        Some("lindau/lindau_000000_000019")
+    );
     assert!(!root.join("test.txt").exists());
     let set = open(Published::Cityscapes(Split::Train), root);
     let label = set.label(0).unwrap().1;
@@ -167,7 +185,9 @@ fn cityscapes_counts_its_training_split_and_lists_all() {
     assert_eq!((at(5, 1), at(19, 11), at(0, 0), at(1, 6)), (0, 13, 0, 255));
     // The statistics are where training looks.
     let place = StatsPlace::of(&set, 19, true, "", None);
-    let cached = place.load_or_count(&set, 19, 1, &|| panic!("counted again")).unwrap();
+    let cached = place
+        .load_or_count(&set, 19, 1, &|| panic!("counted again"))
+        .unwrap();
     assert_eq!(cached.read_from.as_deref(), Some(root));
     assert_eq!(cached.stats, ClassStats::count(&set, 19, 1).unwrap());
 }
@@ -182,27 +202,50 @@ fn damaged_polygon_files_are_named() {
         fs::write(&path, text).unwrap();
         prepare(&preparation(PreparedSet::Cityscapes, root), &|_, _| ())
     };
-    let object = |object: &str| {
-        format!("{{\"imgWidth\": 8, \"imgHeight\": 6, \"objects\": [{object}]}}")
-    };
+    let object =
+        |object: &str| format!("{{\"imgWidth\": 8, \"imgHeight\": 6, \"objects\": [{object}]}}");
     let square = "\"polygon\": [[0, 0], [3, 0], [3, 3]]";
     let file = "a_1_gtFine_polygons.json";
     for (text, parts) in [
         (String::new(), vec!["empty"]),
         ("{".into(), vec!["imgWidth"]),
-        ("{\"imgWidth\": 8, \"objects\": []}".into(), vec!["missing field `imgHeight`"]),
-        (object("{\"label\": \"car\", \"polygon\": [[NaN, 1]]}"), vec!["finite numbers"]),
-        (object("{\"label\": \"car\", \"polygon\": [[1e999, 1]]}"), vec!["finite numbers"]),
-        (object("{\"label\": \"car\", \"polygon\": [[1e9, 1]]}"), vec!["object 0", "car"]),
-        (object("{\"label\": \"car\", \"polygon\": []}"), vec!["object 0", "no point"]),
+        (
+            "{\"imgWidth\": 8, \"objects\": []}".into(),
+            vec!["missing field `imgHeight`"],
+        ),
+        (
+            object("{\"label\": \"car\", \"polygon\": [[NaN, 1]]}"),
+            vec!["finite numbers"],
+        ),
+        (
+            object("{\"label\": \"car\", \"polygon\": [[1e999, 1]]}"),
+            vec!["finite numbers"],
+        ),
+        (
+            object("{\"label\": \"car\", \"polygon\": [[1e9, 1]]}"),
+            vec!["object 0", "car"],
+        ),
+        (
+            object("{\"label\": \"car\", \"polygon\": []}"),
+            vec!["object 0", "no point"],
+        ),
         (object("{\"label\": \"car\"}"), vec!["polygon"]),
-        (object(&format!("{{\"label\": \"ufo\", {square}}}")), vec!["object 0", "\"ufo\""]),
+        (
+            object(&format!("{{\"label\": \"ufo\", {square}}}")),
+            vec!["object 0", "\"ufo\""],
+        ),
         (
             "{\"imgWidth\": 100000, \"imgHeight\": 100000, \"objects\": []}".into(),
             vec!["100000 x 100000"],
         ),
-        ("{\"imgWidth\": 0, \"imgHeight\": 5, \"objects\": []}".into(), vec!["0 x 5"]),
-        ("{\"imgWidth\": -4, \"imgHeight\": 5, \"objects\": []}".into(), vec!["imgWidth"]),
+        (
+            "{\"imgWidth\": 0, \"imgHeight\": 5, \"objects\": []}".into(),
+            vec!["0 x 5"],
+        ),
+        (
+            "{\"imgWidth\": -4, \"imgHeight\": 5, \"objects\": []}".into(),
+            vec!["imgWidth"],
+        ),
     ] {
         expect_error(with(&text), &[&[file][..], &parts[..]].concat());
     }
@@ -242,7 +285,10 @@ fn statistics_of_the_original_are_read_and_stale_ones_noticed() {
     };
     write(3, 5);
     let cached = load(19);
-    assert_eq!((cached.read_from.as_deref(), cached.notes.len()), (Some(root), 0));
+    assert_eq!(
+        (cached.read_from.as_deref(), cached.notes.len()),
+        (Some(root), 0)
+    );
     assert_eq!(cached.stats.names(), counted.names());
     assert_eq!(cached.stats.counts()[1][0], counted.counts()[1][0] + 5);
 
@@ -250,24 +296,61 @@ fn statistics_of_the_original_are_read_and_stale_ones_noticed() {
     write(2, 0);
     let cached = load(19);
     assert_eq!((cached.read_from, cached.stats), (None, counted.clone()));
-    assert!(cached.notes[0].contains("1 of the 3 labels"), "{:?}", cached.notes);
+    assert!(
+        cached.notes[0].contains("1 of the 3 labels"),
+        "{:?}",
+        cached.notes
+    );
     assert!(load(19).read_from.is_some(), "kept");
 
     // A label that was changed later.
-    let label = fs::File::options().write(true).open(root.join("labels/00002.png")).unwrap();
-    label.set_modified(SystemTime::now() + Duration::from_secs(60)).unwrap();
+    let label = fs::File::options()
+        .write(true)
+        .open(root.join("labels/00002.png"))
+        .unwrap();
+    label
+        .set_modified(SystemTime::now() + Duration::from_secs(60))
+        .unwrap();
     let cached = load(19);
     assert!(cached.read_from.is_none());
-    assert!(cached.notes[0].contains("00002.png is newer"), "{:?}", cached.notes);
-    label.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    assert!(
+        cached.notes[0].contains("00002.png is newer"),
+        "{:?}",
+        cached.notes
+    );
+    label
+        .set_modified(SystemTime::now() - Duration::from_secs(60))
+        .unwrap();
 
     fs::write(root.join("sample_class_stats.json"), "[{").unwrap();
     let cached = load(19);
     assert!(cached.read_from.is_none());
-    assert!(cached.notes[0].contains("sample_class_stats.json"), "{:?}", cached.notes);
+    assert!(
+        cached.notes[0].contains("sample_class_stats.json"),
+        "{:?}",
+        cached.notes
+    );
     let selected = StatsPlace::of(&set, 19, false, "night", None);
-    assert!(selected.load_or_count(&set, 19, 1, &|| ()).unwrap().read_from.is_none());
+    assert!(
+        selected
+            .load_or_count(&set, 19, 1, &|| ())
+            .unwrap()
+            .read_from
+            .is_none()
+    );
     let other = StatsPlace::of(&set, 19, false, "day", None);
-    assert!(other.load_or_count(&set, 19, 1, &|| ()).unwrap().read_from.is_none());
-    assert!(selected.load_or_count(&set, 19, 1, &|| ()).unwrap().read_from.is_some());
+    assert!(
+        other
+            .load_or_count(&set, 19, 1, &|| ())
+            .unwrap()
+            .read_from
+            .is_none()
+    );
+    assert!(
+        selected
+            .load_or_count(&set, 19, 1, &|| ())
+            .unwrap()
+            .read_from
+            .is_some()
+    );
 }

@@ -24,7 +24,10 @@ fn open(part: Published, root: &Path) -> FileSet {
 }
 
 fn names(set: &FileSet) -> Vec<&str> {
-    set.samples().iter().map(|sample| sample.name.as_str()).collect()
+    set.samples()
+        .iter()
+        .map(|sample| sample.name.as_str())
+        .collect()
 }
 
 #[track_caller]
@@ -64,12 +67,20 @@ fn a_prepared_label_wins() {
     let root = folder.path();
     trees::gta(root, 2);
     let prepared = vec![18; (SIZE.0 * SIZE.1) as usize];
-    trees::write_grey8(&root.join("labels/00002_labelTrainIds.png"), SIZE, &prepared);
+    trees::write_grey8(
+        &root.join("labels/00002_labelTrainIds.png"),
+        SIZE,
+        &prepared,
+    );
     let set = open(Published::Gta, root);
     assert_eq!(names(&set), ["00001", "00002"]);
     assert_eq!(set.label(0).unwrap().1.as_raw(), &ids_of(&TRAIN_IDS, 0));
     assert_eq!(set.label(1).unwrap().1.as_raw(), &prepared);
-    trees::write_grey8(&root.join("labels/00002_labelTrainIds.png"), SIZE, &[19; 240]);
+    trees::write_grey8(
+        &root.join("labels/00002_labelTrainIds.png"),
+        SIZE,
+        &[19; 240],
+    );
     expect_error(set.label(1), &["00002_labelTrainIds.png", "id 19"]);
 }
 
@@ -114,10 +125,19 @@ fn both_trees_of_acdc_are_known() {
     let night = Published::Acdc(Split::Train, Some(Condition::Night));
     let set = open(night, &shipped);
     assert_eq!(names(&set), ["night/GP000001/GP000001_frame_000001"]);
-    expect_error(night.open(&flat, &labelled()), &["rgb_anon/train", "night", "shipped"]);
-    expect_error(night.open(folder.path(), &labelled()), &["rgb_anon/night/train"]);
+    expect_error(
+        night.open(&flat, &labelled()),
+        &["rgb_anon/train", "night", "shipped"],
+    );
+    expect_error(
+        night.open(folder.path(), &labelled()),
+        &["rgb_anon/night/train"],
+    );
     let all = Published::Acdc(Split::Train, None);
-    expect_error(all.open(folder.path(), &labelled()), &["rgb_anon", "fog/train"]);
+    expect_error(
+        all.open(folder.path(), &labelled()),
+        &["rgb_anon", "fog/train"],
+    );
 }
 
 #[test]
@@ -125,7 +145,9 @@ fn dark_zurich_trains_on_nights_without_labels() {
     let folder = TempDir::new().unwrap();
     trees::dark_zurich(folder.path());
     let part = |split| Published::DarkZurich(split);
-    let train = part(Split::Train).open(folder.path(), &Selection::default()).unwrap();
+    let train = part(Split::Train)
+        .open(folder.path(), &Selection::default())
+        .unwrap();
     assert_eq!(names(&train), ["GOPR1/f_1"]);
     assert_eq!(UnlabelledSet::get(&train, 0).unwrap().image, picture(0));
     expect_error(train.label(0), &["f_1_rgb_anon.png", "without labels"]);
@@ -152,7 +174,10 @@ fn lists_choose_and_order() {
     let set = with(b"00003\r\n\n00001.png\n").unwrap();
     assert_eq!(names(&set), ["00003", "00001"]);
     expect_error(with(b"00003\n00009\n"), &["some.txt line 2", "00009"]);
-    expect_error(with(b"00003\n00003\n"), &["some.txt line 2", "listed twice"]);
+    expect_error(
+        with(b"00003\n00003\n"),
+        &["some.txt line 2", "listed twice"],
+    );
     expect_error(with(b"00003\nx\xff\n"), &["some.txt line 2", "UTF-8"]);
     expect_error(with(b"\n"), &["some.txt"]);
 }
@@ -206,7 +231,10 @@ fn damaged_labels_are_named() {
     let checksum = crc32(&huge[12..29]);
     huge[29..33].copy_from_slice(&checksum.to_be_bytes());
     fs::write(&path, huge).unwrap();
-    expect_error(set.label(0), &["labels/00001.png", "100000 x 100000", "limit"]);
+    expect_error(
+        set.label(0),
+        &["labels/00001.png", "100000 x 100000", "limit"],
+    );
 }
 
 /// The checksum of PNG chunks.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use mic_data::class_stats::{CachedStats, StatsPlace};
 use mic_data::datasets::{
     CamVid, FileSet, Folder, FolderConfig, ImageFolder, Selection, WithMargins, custom,
 };
-use mic_data::class_stats::{CachedStats, StatsPlace};
 use mic_data::scenes::StreetScenes;
 use mic_data::{ClassStats, Classes, LabelMap, LabelledSet, UnlabelledSet, WithoutLabels};
 

@@ -83,12 +83,24 @@ fn use_data(at: &Path) {
     let (out, _) = expect(at, &with_config(&["data", "check"]), 0);
     contains(&out, &["data.source", "no errors", "building"]);
     let page = fs::read_to_string(at.join("check.html")).unwrap();
-    contains(&page, &["data.target", "data:image/jpeg;base64,", "#464646"]);
+    contains(
+        &page,
+        &["data.target", "data:image/jpeg;base64,", "#464646"],
+    );
     let (out, _) = expect(at, &with_config(&["data", "stats"]), 0);
     contains(&out, &["building", "drawn"]);
     let (_, err) = expect(at, &with_config(&["data", "stats"]), 0);
     contains(&err, &["class statistics read from"]);
-    let show = ["data", "show", "--out", "sheet.png", "--count", "3", "--columns", "2"];
+    let show = [
+        "data",
+        "show",
+        "--out",
+        "sheet.png",
+        "--count",
+        "3",
+        "--columns",
+        "2",
+    ];
     expect(at, &with_config(&show), 0);
     assert!(read_image(&at.join("sheet.png")).unwrap().width() > 640);
     let target = ["data", "show", "--of", "target", "--out", "target.png"];
@@ -96,7 +108,12 @@ fn use_data(at: &Path) {
     let out = ["train", "--out", "out", "--overwrite", "--quiet"];
     let (metrics, _) = expect(at, &with_config(&out), 0);
     contains(&metrics, &["building", "mean"]);
-    let checkpoint = ["eval", "--checkpoint", "out/checkpoint.safetensors", "--quiet"];
+    let checkpoint = [
+        "eval",
+        "--checkpoint",
+        "out/checkpoint.safetensors",
+        "--quiet",
+    ];
     contains(&expect(at, &checkpoint, 0).0, &["building"]);
 }
 
@@ -154,7 +171,7 @@ fn cityscapes_and_dark_zurich_are_used_as_they_are() {
 }
 
 /// Two classes in masks of 0 and 255, found by pattern.
-const MASKS: &str = r#"
+const MASKS: &str = r##"
 [data]
 classes = "custom"
 class_names = ["ground", "object"]
@@ -165,7 +182,7 @@ root = "masks"
 image_glob = "**/*_rgb.png"
 label_glob = "**/*_mask.png"
 label_map = "binary"
-"#;
+"##;
 
 fn masks(at: &Path) {
     for seed in 0..3 {
@@ -191,11 +208,20 @@ fn every_mistake_is_named_at_once() {
     contains(&check_masks(at, MASKS, 0), &["no errors", "object"]);
     // 255 is taken for ignored.
     let without = MASKS.replace("label_map = \"binary\"", "");
-    contains(&check_masks(at, &without, 0), &["warning", "\"binary\"", "\"object\" has no pixel"]);
+    contains(
+        &check_masks(at, &without, 0),
+        &["warning", "\"binary\"", "\"object\" has no pixel"],
+    );
     let table = MASKS.replace("\"binary\"", "{ 0 = \"ground\" }");
     let out = check_masks(at, &table, 1);
-    contains(&out, &["value 255", "in 3 files", "0_mask.png", "\"binary\""]);
-    let table = MASKS.replace("\"binary\"", "{ 0 = \"ground\", 255 = \"object\", 7 = \"tree\" }");
+    contains(
+        &out,
+        &["value 255", "in 3 files", "0_mask.png", "\"binary\""],
+    );
+    let table = MASKS.replace(
+        "\"binary\"",
+        "{ 0 = \"ground\", 255 = \"object\", 7 = \"tree\" }",
+    );
     write_config(at, &table);
     let (_, err) = expect(at, &with_config(&["data", "check"]), 2);
     contains(&err, &["data.source.label_map.7", "tree"]);
@@ -205,13 +231,29 @@ fn every_mistake_is_named_at_once() {
     let photo = at.join("masks/day2/2_mask.png");
     mic_data::files::write_rgb(&photo, &trees::picture(1)).unwrap();
     let out = check_masks(at, MASKS, 1);
-    contains(&out, &["0_rgb.png", "3 x 3", "20 x 12", "2_mask.png", "colours", "3 errors"]);
+    contains(
+        &out,
+        &[
+            "0_rgb.png",
+            "3 x 3",
+            "20 x 12",
+            "2_mask.png",
+            "colours",
+            "3 errors",
+        ],
+    );
     // A grey photograph in place of a label.
     let grey: Vec<u8> = (0..=239).collect();
     trees::write_grey8(&photo, trees::SIZE, &grey);
-    contains(&check_masks(at, MASKS, 1), &["2_mask.png", "looks like a photograph"]);
+    contains(
+        &check_masks(at, MASKS, 1),
+        &["2_mask.png", "looks like a photograph"],
+    );
     fs::remove_dir_all(at.join("masks")).unwrap();
-    contains(&check_masks(at, MASKS, 1), &["data.source", "masks", "cannot access"]);
+    contains(
+        &check_masks(at, MASKS, 1),
+        &["data.source", "masks", "cannot access"],
+    );
 }
 
 #[test]
@@ -224,7 +266,12 @@ fn a_target_that_is_the_source_is_noticed() {
     let (out, _) = expect(at, &with_config(&["data", "check", "--quiet"]), 0);
     contains(&out, &["warning", "2 source images are also among"]);
     // Rare class sampling that cannot work is told before training.
-    let more = ["data", "check", "--set", "data.rare_class_sampling.min_pixels=5000"];
+    let more = [
+        "data",
+        "check",
+        "--set",
+        "data.rare_class_sampling.min_pixels=5000",
+    ];
     let (out, _) = expect(at, &with_config(&more), 1);
     contains(&out, &["data.rare_class_sampling", "min_pixels = 5000"]);
 }
@@ -238,11 +285,17 @@ fn statistics_are_written_where_asked() {
     expect(at, &with_config(&["data", "stats", "--out", "stats"]), 0);
     let entries = mic_data::class_stats::read_entries(&at.join("stats")).unwrap();
     assert_eq!(entries.len(), 3);
-    assert!(entries[2].file.ends_with("masks/day2/2_mask.png"), "{entries:?}");
+    assert!(
+        entries[2].file.ends_with("masks/day2/2_mask.png"),
+        "{entries:?}"
+    );
     assert_eq!(entries[0].counts.values().sum::<u64>(), 240);
     assert!(at.join("stats/samples_with_class.json").exists());
     let (_, err) = expect(at, &["data", "prepare", "gta", "masks"], 1);
     contains(&err, &["masks/labels", "cannot access"]);
     let none = ["data", "show", "--of", "target", "--out", "x.png"];
-    contains(&expect(at, &with_config(&none), 2).1, &["data.target is missing"]);
+    contains(
+        &expect(at, &with_config(&none), 2).1,
+        &["data.target is missing"],
+    );
 }

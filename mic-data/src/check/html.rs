@@ -94,9 +94,11 @@ impl Table {
         let row = |cells: &[String], tag: &str, colour: Option<&[u8; 3]>| {
             let mut line = "<tr>".to_owned();
             for (column, cell) in cells.iter().enumerate() {
-                let swatch = colour.filter(|_| column == 0).map_or(String::new(), |[r, g, b]| {
-                    format!("<i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>")
-                });
+                let swatch = colour
+                    .filter(|_| column == 0)
+                    .map_or(String::new(), |[r, g, b]| {
+                        format!("<i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>")
+                    });
                 let _ = write!(line, "<{tag}>{swatch}{}</{tag}>", escape(cell));
             }
             line + "</tr>\n"
@@ -194,14 +196,22 @@ mod tests {
             colours: vec![[128, 64, 128]],
         });
         let text = report.to_text();
-        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part:?}: {text}"));
+        let at = |part: &str| {
+            text.find(part)
+                .unwrap_or_else(|| panic!("{part:?}: {text}"))
+        };
         assert!(at("error: x/y.png: cut short") < at("warning: 5 < 6"));
         at("and 5 more");
         at("  road   12");
         at("1 error, 1 warning, 25 notes");
         assert!(!report.is_clean());
         let page = report.to_html().unwrap();
-        for part in ["a &lt;b&gt;.toml", "5 &lt; 6 &amp; &quot;7&quot;", "#804080", "note 24"] {
+        for part in [
+            "a &lt;b&gt;.toml",
+            "5 &lt; 6 &amp; &quot;7&quot;",
+            "#804080",
+            "note 24",
+        ] {
             assert!(page.contains(part), "{part:?}: {page}");
         }
     }

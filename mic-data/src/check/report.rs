@@ -84,12 +84,12 @@ impl Report {
 
     /// Such as "2 errors, 1 warning, no notes".
     pub fn summary(&self) -> String {
-        let parts = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| {
-            match self.count(severity) {
-                0 => format!("no {severity}s"),
-                1 => format!("1 {severity}"),
-                n => format!("{n} {severity}s"),
-            }
+        let parts = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| match self
+            .count(severity)
+        {
+            0 => format!("no {severity}s"),
+            1 => format!("1 {severity}"),
+            n => format!("{n} {severity}s"),
         });
         parts.join(", ")
     }

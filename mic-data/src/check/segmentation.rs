@@ -1,7 +1,7 @@
 //! Reading whole segmentation sets to find what is wrong with them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use image::{GrayImage, RgbImage};
 
@@ -38,11 +38,11 @@ const PICTURE: (u32, u32) = (480, 480);
 #[derive(Default)]
 struct Seen {
     size: Option<(u32, u32)>,
-    /// Pixels by train id, [`IGNORE`] last; empty without a readable label.
+    /// Pixels by train id, ignored ones last; empty without a readable label.
     counts: Vec<u64>,
     unlisted: BTreeMap<String, u64>,
-    /// Files that cannot be used, and why.
-    problems: Vec<(PathBuf, String)>,
+    /// What cannot be used, with its file and why.
+    problems: Vec<String>,
 }
 
 /// Values outside a label map: pixels, files, and the first file.
@@ -80,7 +80,9 @@ impl Subject<'_> {
             Self::Files(files) => {
                 let sample = &files.samples()[index];
                 let label = sample.label.as_ref();
-                let label = label.map(|label| label.map.inspect(&label.path)).transpose()?;
+                let label = label
+                    .map(|label| label.map.inspect(&label.path))
+                    .transpose()?;
                 let image = read_image(&sample.image)?;
                 Ok((sample.name.clone(), image, label.map(|seen| seen.label)))
             }
@@ -91,21 +93,40 @@ impl Subject<'_> {
         }
     }
 
-    fn look(&self, index: usize) -> Seen {
-        match self {
-            Self::Files(files) => look_at_files(&files.samples()[index]),
-            Self::Made(set) => match set.get(index) {
-                Ok(sample) => Seen {
-                    size: Some(sample.image.dimensions()),
-                    counts: count(&sample.label),
-                    ..Seen::default()
-                },
-                Err(error) => Seen {
-                    problems: vec![(PathBuf::from(index.to_string()), error.to_string())],
-                    ..Seen::default()
-                },
-            },
+    fn look(&self, index: usize, classes: usize) -> Seen {
+        let set = match self {
+            Self::Files(files) => return look_at_files(&files.samples()[index], classes),
+            Self::Made(set) => set,
+        };
+        let mut seen = Seen::default();
+        match set.get(index) {
+            Ok(sample) => {
+                seen.size = Some(sample.image.dimensions());
+                seen.count(&sample.label, classes, &sample.name);
+            }
+            Err(error) => seen.problems.push(format!("image {index}: {error}")),
         }
+        seen
+    }
+}
+
+impl Seen {
+    /// Counts pixels by train id; `name` is for the message about ids that are no class.
+    fn count(&mut self, label: &GrayImage, classes: usize, name: &str) {
+        let mut counts = vec![0; usize::from(IGNORE) + 1];
+        for id in label.as_raw() {
+            counts[usize::from(*id)] += 1;
+        }
+        if let Some(id) = (classes..usize::from(IGNORE)).find(|id| counts[*id] > 0) {
+            let message = format!(
+                "{name}: the label map gives train id {id}, but there are {classes} classes"
+            );
+            self.problems.push(message);
+        }
+        let ignored = counts[usize::from(IGNORE)];
+        counts.truncate(classes);
+        counts.push(ignored);
+        self.counts = counts;
     }
 }
 
@@ -129,7 +150,7 @@ pub fn check_set(
     looked: &(dyn Fn() + Sync),
 ) -> Result<Option<ClassStats>> {
     let seen = map_indices(set.len(), threads, |index| {
-        let seen = set.look(index);
+        let seen = set.look(index, classes.len());
         looked();
         Ok(seen)
     })?;
@@ -137,10 +158,8 @@ pub fn check_set(
     let mut outside = BTreeMap::<String, Outside>::new();
     let mut empty = Vec::new();
     for (index, seen) in seen.iter().enumerate() {
-        for (file, message) in &seen.problems {
-            // Errors of files name them in their text.
-            report.find(Severity::Error, None, message.clone());
-            debug_assert!(message.contains(&*file.to_string_lossy()));
+        for message in &seen.problems {
+            report.find(Severity::Error, None, format!("{key}: {message}"));
         }
         let label = label_path(set, index);
         for (value, pixels) in &seen.unlisted {
@@ -206,9 +225,12 @@ pub fn add_pictures(
         let (width, height) = keep_ratio(image.dimensions(), PICTURE);
         let small = resize_image(&image, width, height);
         let shown = match label {
-            Some(label) if label.dimensions() == image.dimensions() => {
-                overlay(&small, &resize_nearest(&label, width, height), classes, 0.55)
-            }
+            Some(label) if label.dimensions() == image.dimensions() => overlay(
+                &small,
+                &resize_nearest(&label, width, height),
+                classes,
+                0.55,
+            ),
             _ => Ok(small),
         };
         if let Ok(image) = shown {
@@ -218,52 +240,39 @@ pub fn add_pictures(
     }
 }
 
-fn look_at_files(sample: &FileSample) -> Seen {
+fn look_at_files(sample: &FileSample, classes: usize) -> Seen {
     let mut seen = Seen::default();
-    let mut problem = |file: &Path, message: String| {
-        let named = message.contains(&*file.to_string_lossy());
-        let message = if named { message } else { format!("{}: {message}", file.display()) };
-        seen.problems.push((file.to_owned(), message));
-    };
-    let image = read_image(&sample.image).map(|image| image.dimensions());
-    match &image {
-        Ok(size) => seen.size = Some(*size),
-        Err(error) => problem(&sample.image, error.to_string()),
+    // Errors of files name them.
+    match read_image(&sample.image) {
+        Ok(image) => seen.size = Some(image.dimensions()),
+        Err(error) => seen.problems.push(error.to_string()),
     }
     let Some(label) = &sample.label else {
         return seen;
     };
-    match label.map.inspect(&label.path) {
-        Err(error) => problem(&label.path, error.to_string()),
-        Ok(inspected) => {
-            let own = inspected.label.dimensions();
-            if let Some(size) = image.ok().filter(|size| *size != own) {
-                let message = format!(
-                    "{} is {} x {}, its image {} is {} x {}; pair the right files, or resize the \
-                     label by nearest neighbour",
-                    label.path.display(),
-                    own.0,
-                    own.1,
-                    sample.image.display(),
-                    size.0,
-                    size.1
-                );
-                problem(&label.path, message);
-            }
-            seen.counts = count(&inspected.label);
-            seen.unlisted = inspected.unlisted;
+    let inspected = match label.map.inspect(&label.path) {
+        Ok(inspected) => inspected,
+        Err(error) => {
+            seen.problems.push(error.to_string());
+            return seen;
         }
+    };
+    let own = inspected.label.dimensions();
+    if let Some(size) = seen.size.filter(|size| *size != own) {
+        seen.problems.push(format!(
+            "{} is {} x {}, its image {} is {} x {}; pair the right files, or resize the label by \
+             nearest neighbour",
+            label.path.display(),
+            own.0,
+            own.1,
+            sample.image.display(),
+            size.0,
+            size.1
+        ));
     }
+    seen.count(&inspected.label, classes, &label.path.display().to_string());
+    seen.unlisted = inspected.unlisted;
     seen
-}
-
-/// Pixels by id, all 256.
-fn count(label: &GrayImage) -> Vec<u64> {
-    let mut counts = vec![0; usize::from(IGNORE) + 1];
-    for id in label.as_raw() {
-        counts[usize::from(*id)] += 1;
-    }
-    counts
 }
 
 fn name(set: Subject<'_>, index: usize) -> String {
@@ -275,7 +284,10 @@ fn name(set: Subject<'_>, index: usize) -> String {
 
 fn label_path(set: Subject<'_>, index: usize) -> PathBuf {
     let path = match set {
-        Subject::Files(files) => files.samples()[index].label.as_ref().map(|l| l.path.clone()),
+        Subject::Files(files) => files.samples()[index]
+            .label
+            .as_ref()
+            .map(|l| l.path.clone()),
         Subject::Made(_) => None,
     };
     path.unwrap_or_else(|| PathBuf::from(name(set, index)))
@@ -291,8 +303,13 @@ fn judge_outside(
     let Subject::Files(files) = set else {
         return false;
     };
-    let maps = files.samples().iter().filter_map(|sample| sample.label.as_ref());
-    let refuses = maps.clone().any(|label| label.map.unlisted() == Unlisted::Refuse);
+    let maps = files
+        .samples()
+        .iter()
+        .filter_map(|sample| sample.label.as_ref());
+    let refuses = maps
+        .clone()
+        .any(|label| label.map.unlisted() == Unlisted::Refuse);
     if outside.is_empty() {
         return false;
     }
@@ -338,7 +355,11 @@ fn judge_outside(
 fn shorten(values: &[&str]) -> String {
     let more = values.len().saturating_sub(LISTED_VALUES);
     let listed = values[..values.len() - more].join(", ");
-    if more > 0 { format!("{listed} and {more} more") } else { listed }
+    if more > 0 {
+        format!("{listed} and {more} more")
+    } else {
+        listed
+    }
 }
 
 fn overview(key: &str, set: Subject<'_>, seen: &[Seen], problems: usize) -> Table {
@@ -346,7 +367,10 @@ fn overview(key: &str, set: Subject<'_>, seen: &[Seen], problems: usize) -> Tabl
     for size in seen.iter().filter_map(|seen| seen.size) {
         *sizes.entry(size).or_insert(0) += 1;
     }
-    let shown: Vec<String> = sizes.iter().map(|((w, h), n)| format!("{w} x {h} ({n})")).collect();
+    let shown: Vec<String> = sizes
+        .iter()
+        .map(|((w, h), n)| format!("{w} x {h} ({n})"))
+        .collect();
     let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
     let labels = seen.iter().filter(|seen| !seen.counts.is_empty()).count();
     let row = |what: &str, value: String| vec![what.to_owned(), value];
@@ -370,7 +394,7 @@ fn judge_classes(
     seen: &[Seen],
     outside: &BTreeMap<String, Outside>,
 ) {
-    let mut pixels = vec![0u64; usize::from(IGNORE) + 1];
+    let mut pixels = vec![0u64; classes.len() + 1];
     let mut images = pixels.clone();
     for counts in seen.iter().map(|seen| &seen.counts) {
         for (class, count) in counts.iter().enumerate() {
@@ -387,7 +411,11 @@ fn judge_classes(
     let mut rows = Vec::new();
     for (class, name) in classes.names().iter().enumerate() {
         let count = pixels[class];
-        let cells = [thousands(count), percent(count, known), thousands(images[class])];
+        let cells = [
+            thousands(count),
+            percent(count, known),
+            thousands(images[class]),
+        ];
         rows.push([name.clone()].into_iter().chain(cells).collect());
         if count == 0 {
             let message = format!("{key}: class {name:?} has no pixel");
@@ -400,7 +428,7 @@ fn judge_classes(
             report.find(Severity::Warning, None, message);
         }
     }
-    let ignored = pixels[usize::from(IGNORE)];
+    let ignored = pixels[classes.len()];
     let cells = [thousands(ignored), percent(ignored, all), "-".to_owned()];
     rows.push(["(ignored)".to_owned()].into_iter().chain(cells).collect());
     if known == 0 {
@@ -416,7 +444,9 @@ fn judge_classes(
     }
     report.tables.push(Table {
         title: format!("{key}: pixels"),
-        head: ["class", "pixels", "%", "images"].map(str::to_owned).to_vec(),
+        head: ["class", "pixels", "%", "images"]
+            .map(str::to_owned)
+            .to_vec(),
         rows,
         colours: classes.palette().to_vec(),
     });

@@ -43,13 +43,20 @@ impl StatsPlace {
         selection: &str,
         cache: Option<&Path>,
     ) -> Self {
-        let map = set.samples().first().and_then(|sample| sample.label.as_ref());
-        let map = map.filter(|_| !in_root).map_or(0, |label| label.map.fingerprint());
+        let map = set
+            .samples()
+            .first()
+            .and_then(|sample| sample.label.as_ref());
+        let map = map
+            .filter(|_| !in_root)
+            .map_or(0, |label| label.map.fingerprint());
         let number = fnv1a(format!("{map} {classes} {selection}").as_bytes());
         let folder = if in_root {
             set.root().to_owned()
         } else {
-            set.root().join("class_stats").join(format!("{number:016x}"))
+            set.root()
+                .join("class_stats")
+                .join(format!("{number:016x}"))
         };
         let other = cache.map(|cache| {
             let root = fs::canonicalize(set.root()).unwrap_or_else(|_| set.root().to_owned());
@@ -198,7 +205,9 @@ fn match_entries(set: &FileSet, entries: &[Entry]) -> std::result::Result<Vec<us
     }
     let names: BTreeSet<&str> = wanted.iter().map(|path| tail(path, 1)).collect();
     if unique && names.len() == wanted.len() {
-        let places = wanted.iter().map(|path| by_name.get(tail(path, 1)).copied());
+        let places = wanted
+            .iter()
+            .map(|path| by_name.get(tail(path, 1)).copied());
         if let Some(places) = places.collect() {
             return Ok(places);
         }

@@ -48,9 +48,7 @@ pub fn write_entries(folder: &Path, entries: &[Entry]) -> Result<()> {
     write(STATS_FILES[1], &|json| {
         json.collect_map(entries.iter().map(|entry| (&entry.file, &entry.counts)))
     })?;
-    write(STATS_FILES[2], &|json| {
-        json.collect_map(by_class(entries))
-    })?;
+    write(STATS_FILES[2], &|json| json.collect_map(by_class(entries)))?;
     write(STATS_FILES[0], &|json| {
         let mut list = json.serialize_seq(Some(entries.len()))?;
         for entry in entries {
@@ -73,7 +71,9 @@ pub fn read_entries(folder: &Path) -> Result<Vec<Entry>> {
     }
     let dict: BTreeMap<String, BTreeMap<u8, u64>> = parse(&dict)?;
     let entries = dict.into_iter();
-    Ok(entries.map(|(file, counts)| Entry { file, counts }).collect())
+    Ok(entries
+        .map(|(file, counts)| Entry { file, counts })
+        .collect())
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
@@ -221,7 +221,10 @@ mod tests {
                     \"gt/\\u00e4\\\"\\ud834\\udd1e.png\": {\n    \"0\": 1,\n    \"2\": 3\n  }\n}";
         assert_eq!(read(STATS_FILES[1]), dict);
         let by_class: serde_json::Value = serde_json::from_str(&read(STATS_FILES[2])).unwrap();
-        assert_eq!(by_class["2"], serde_json::json!([["gt/b.png", 5], ["gt/ä\"𝄞.png", 3]]));
+        assert_eq!(
+            by_class["2"],
+            serde_json::json!([["gt/b.png", 5], ["gt/ä\"𝄞.png", 3]])
+        );
         assert_eq!(read_entries(folder.path()).unwrap(), entries());
         std::fs::remove_file(folder.path().join(STATS_FILES[0])).unwrap();
         let mut sorted = entries();
@@ -233,10 +236,19 @@ mod tests {
     fn other_files_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(STATS_FILES[0]);
-        for text in ["[{\"0\": 1}]", "[{\"road\": 1, \"file\": \"a\"}]", "[", "{}", "[{\"0\": -1}]"] {
+        for text in [
+            "[{\"0\": 1}]",
+            "[{\"road\": 1, \"file\": \"a\"}]",
+            "[",
+            "{}",
+            "[{\"0\": -1}]",
+        ] {
             std::fs::write(&path, text).unwrap();
             let error = read_entries(folder.path()).unwrap_err().to_string();
-            assert!(error.contains(STATS_FILES[0]) && error.contains("delete"), "{error}");
+            assert!(
+                error.contains(STATS_FILES[0]) && error.contains("delete"),
+                "{error}"
+            );
         }
     }
 }

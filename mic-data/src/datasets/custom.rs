@@ -99,8 +99,12 @@ fn paths(line: &Line, root: &Path, folders: &FolderConfig) -> (String, PathBuf, 
     }
     let name = line.first.strip_suffix(&folders.image_suffix);
     let name = name.unwrap_or(&line.first).to_owned();
-    let image = folders.images.join(format!("{name}{}", folders.image_suffix));
-    let label = folders.labels.join(format!("{name}{}", folders.label_suffix));
+    let image = folders
+        .images
+        .join(format!("{name}{}", folders.image_suffix));
+    let label = folders
+        .labels
+        .join(format!("{name}{}", folders.label_suffix));
     (name, image, label)
 }
 

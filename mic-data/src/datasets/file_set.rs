@@ -84,7 +84,10 @@ impl FileSet {
             )));
         }
         let own = |sample: &&FileSample| {
-            sample.label.as_ref().is_some_and(|label| label.path == sample.image)
+            sample
+                .label
+                .as_ref()
+                .is_some_and(|label| label.path == sample.image)
         };
         if let Some(sample) = samples.iter().find(own) {
             return Err(Error::Invalid(format!(

@@ -132,7 +132,10 @@ impl Layout {
             .collect();
         let lines = read_list(list)?;
         let entries = lines.into_iter().map(|line| {
-            let name = line.first.strip_suffix(self.image_suffix).unwrap_or(&line.first);
+            let name = line
+                .first
+                .strip_suffix(self.image_suffix)
+                .unwrap_or(&line.first);
             by_name.remove(name).ok_or_else(|| {
                 Error::Invalid(format!(
                     "{} line {}: no image is called {name:?} (or it is listed twice); a name is \

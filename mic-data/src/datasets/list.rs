@@ -21,7 +21,11 @@ pub(super) fn read_list(path: &Path) -> Result<Vec<Line>> {
     let wrong = |text: String| Error::Invalid(format!("{}{text}", path.display()));
     let text = String::from_utf8(read_bytes(path, DECODE_LIMIT)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = error.as_bytes()[..at]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
         wrong(format!(" line {line}: not UTF-8; save the list as UTF-8"))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -34,7 +38,9 @@ pub(super) fn read_list(path: &Path) -> Result<Vec<Line>> {
         let mut parts = line.split('\t').map(|part| part.trim().to_owned());
         let (first, second) = (parts.next().unwrap_or_default(), parts.next());
         if first.is_empty() || second.as_ref().is_some_and(String::is_empty) {
-            return Err(wrong(format!(" line {number}: a path is missing beside the tab")));
+            return Err(wrong(format!(
+                " line {number}: a path is missing beside the tab"
+            )));
         }
         if parts.next().is_some() {
             return Err(wrong(format!(

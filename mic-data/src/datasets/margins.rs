@@ -65,9 +65,10 @@ impl<S: UnlabelledSet> UnlabelledSet for WithMargins<S> {
     fn get(&self, index: usize) -> Result<Unlabelled> {
         let mut sample = self.set.get(index)?;
         let (width, height) = sample.image.dimensions();
-        let mut mask = self.margins.mask(width, height).map_err(|error| {
-            Error::Invalid(format!("{:?}: {error}", sample.name))
-        })?;
+        let mut mask = self
+            .margins
+            .mask(width, height)
+            .map_err(|error| Error::Invalid(format!("{:?}: {error}", sample.name)))?;
         if let Some(valid) = &sample.valid {
             for (inside, valid) in mask.iter_mut().zip(valid.iter()) {
                 *inside = (*inside).min(*valid);

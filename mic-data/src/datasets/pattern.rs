@@ -31,7 +31,9 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |why: &str| Error::Invalid(format!("pattern {text:?}: {why}"));
         if text.is_empty() || text.starts_with('/') {
-            return Err(wrong("a path below the root is needed, such as \"*/images/*.png\""));
+            return Err(wrong(
+                "a path below the root is needed, such as \"*/images/*.png\"",
+            ));
         }
         let chars: Vec<char> = text.chars().collect();
         let mut parts = Vec::new();
@@ -72,8 +74,12 @@ impl Pattern {
         // Work grows with the power of the wildcards in the worst case; refused pairs are
         // remembered, so that it stays a product.
         let mut refused = vec![false; (self.parts.len() + 1) * (path.len() + 1)];
-        self.walk(0, 0, &path, &mut taken, &mut refused)
-            .then(|| taken.iter().map(|(a, b)| path[*a..*b].iter().collect()).collect())
+        self.walk(0, 0, &path, &mut taken, &mut refused).then(|| {
+            taken
+                .iter()
+                .map(|(a, b)| path[*a..*b].iter().collect())
+                .collect()
+        })
     }
 
     fn walk(
@@ -160,7 +166,10 @@ mod tests {
         let some = |parts: &[&str]| Some(parts.iter().map(|p| (*p).to_owned()).collect());
         assert_eq!(captures("a/*.png", "a/x1.png"), some(&["x1"]));
         assert_eq!(captures("a/*.png", "a/b/x1.png"), None);
-        assert_eq!(captures("*/rgb/*_?.png", "r1/rgb/x_7.png"), some(&["r1", "x", "7"]));
+        assert_eq!(
+            captures("*/rgb/*_?.png", "r1/rgb/x_7.png"),
+            some(&["r1", "x", "7"])
+        );
         assert_eq!(captures("**/*.png", "x.png"), some(&["", "x"]));
         assert_eq!(captures("**/*.png", "a/b/x.png"), some(&["a/b/", "x"]));
         assert_eq!(captures("a/**/c.png", "a/b/d/c.png"), some(&["b/d/"]));

@@ -142,7 +142,11 @@ impl Png {
         let pixels: Vec<u8> = match self.color {
             ColorType::Rgb if self.depth == BitDepth::Eight => self.data,
             ColorType::Rgb | ColorType::Rgba => {
-                let bytes = if self.depth == BitDepth::Sixteen { 2 } else { 1 };
+                let bytes = if self.depth == BitDepth::Sixteen {
+                    2
+                } else {
+                    1
+                };
                 let pixels = self.data.chunks_exact(bytes * self.color.samples());
                 pixels
                     .flat_map(|p| [p[0], p[bytes], p[2 * bytes]])
@@ -169,9 +173,10 @@ impl Png {
                         .into_iter()
                         .flat_map(|v| [(u16::from(v) * 255 / most) as u8; 3])
                         .collect(),
-                    RawIds::Bits16(values) => {
-                        values.into_iter().flat_map(|v| [(v >> 8) as u8; 3]).collect()
-                    }
+                    RawIds::Bits16(values) => values
+                        .into_iter()
+                        .flat_map(|v| [(v >> 8) as u8; 3])
+                        .collect(),
                 }
             }
         };

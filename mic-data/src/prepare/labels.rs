@@ -108,7 +108,10 @@ pub fn prepare(
         path: out.clone(),
         source,
     })?;
-    let entries = jobs.iter().zip(counts).filter(|(job, _)| set.is_counted(job));
+    let entries = jobs
+        .iter()
+        .zip(counts)
+        .filter(|(job, _)| set.is_counted(job));
     let entries = entries.map(|(job, counts)| Entry {
         file: job.prepared.to_string_lossy().into_owned(),
         counts,
@@ -169,7 +172,8 @@ impl PreparedSet {
             // The names of prepared labels end otherwise.
             Self::Gta | Self::Synthia => {
                 let name = path.strip_suffix(".png")?;
-                name.ends_with(|c: char| c.is_ascii_digit()).then(|| name.to_owned())
+                name.ends_with(|c: char| c.is_ascii_digit())
+                    .then(|| name.to_owned())
             }
             Self::Cityscapes => {
                 let endings = ["_gtFine_polygons.json", "_gtFine_labelIds.png"];
@@ -214,7 +218,10 @@ fn count(label: &GrayImage) -> std::collections::BTreeMap<u8, u64> {
 fn write_lists(out: &Path, jobs: &[Job]) -> Result<()> {
     for split in ["train", "val", "test"] {
         let prefix = format!("{split}/");
-        let names: Vec<&str> = jobs.iter().filter_map(|job| job.name.strip_prefix(&prefix)).collect();
+        let names: Vec<&str> = jobs
+            .iter()
+            .filter_map(|job| job.name.strip_prefix(&prefix))
+            .collect();
         if names.is_empty() {
             continue;
         }

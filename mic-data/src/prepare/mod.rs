@@ -8,6 +8,6 @@ mod labels;
 mod polygon_file;
 mod polygon_fill;
 
-pub use labels::{PreparedSet, Preparation, Prepared, prepare};
+pub use labels::{Preparation, Prepared, PreparedSet, prepare};
 pub use polygon_file::{PolygonFile, PolygonObject, read_polygons};
 pub use polygon_fill::fill_polygon;

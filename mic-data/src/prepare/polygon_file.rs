@@ -107,7 +107,9 @@ impl PolygonFile {
             if id < 0 {
                 continue;
             }
-            let place = CITYSCAPES_IDS.iter().position(|known| i32::from(*known) == id);
+            let place = CITYSCAPES_IDS
+                .iter()
+                .position(|known| i32::from(*known) == id);
             let train = place.map_or(IGNORE, |place| place as u8);
             // Fractions are cut off, as in Pillow.
             let points = object.polygon.iter().map(|[x, y]| (*x as i32, *y as i32));

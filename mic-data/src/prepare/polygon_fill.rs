@@ -152,7 +152,11 @@ mod tests {
 
     /// Polygons with the pixels that Pillow filled (`ImageDraw.polygon`, no outline).
     fn recorded() -> serde_json::Value {
-        let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/polygons.json").to_owned();
+        let own = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../testdata/recorded/polygons.json"
+        )
+        .to_owned();
         let path = std::env::var("MIC_POLYGONS").unwrap_or(own);
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
@@ -169,7 +173,11 @@ mod tests {
             fill_polygon(&mut image, &points, 1);
             let lines = image.as_raw().chunks_exact(rows[0].len());
             let ours: Vec<String> = lines
-                .map(|line| line.iter().map(|p| if *p == 1 { '#' } else { '.' }).collect())
+                .map(|line| {
+                    line.iter()
+                        .map(|p| if *p == 1 { '#' } else { '.' })
+                        .collect()
+                })
                 .collect();
             assert_eq!(ours.join("\n"), rows.join("\n"), "{points:?}");
         }

@@ -146,3 +146,67 @@ fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
     };
     rgb.map(|value| (value * 255.0).round_ties_even().clamp(0.0, 255.0) as u8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::stream;
+
+    /// Draws with the result of OpenCV's conversions, one after the other.
+    fn recorded() -> serde_json::Value {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../testdata/recorded/photometric.json"
+        );
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn colours_are_those_of_opencv() {
+        let recorded = recorded();
+        let cases = recorded["cases"].as_array().unwrap();
+        assert!(cases.len() > 8);
+        for case in cases {
+            let number = |key: &str| case[key].as_f64().map(|value| value as f32);
+            let drawn = PhotometricDistortion {
+                brightness: number("brightness"),
+                contrast: number("contrast"),
+                contrast_first: case["contrast_first"].as_bool().unwrap(),
+                saturation: number("saturation"),
+                hue: case["hue"].as_i64().map(|value| value as i32),
+            };
+            let bytes =
+                |key: &str| -> Vec<u8> { serde_json::from_value(case[key].clone()).unwrap() };
+            let size = ["width", "height"].map(|key| case[key].as_u64().unwrap() as u32);
+            let mut image = RgbImage::from_raw(size[0], size[1], bytes("rgb")).unwrap();
+            drawn.apply(&mut image);
+            assert_eq!(image.into_raw(), bytes("out"), "{drawn:?}");
+        }
+    }
+
+    #[test]
+    fn each_change_is_there_half_of_the_time_and_in_range() {
+        let mut counts = [0u32; 5];
+        for draw in 0..2000 {
+            let drawn = PhotometricDistortion::sample(&mut stream(2, "distortion", draw));
+            let there = [
+                drawn.brightness.is_some(),
+                drawn.contrast.is_some(),
+                drawn.contrast_first,
+                drawn.saturation.is_some(),
+                drawn.hue.is_some(),
+            ];
+            for (count, there) in counts.iter_mut().zip(there) {
+                *count += u32::from(there);
+            }
+            assert!(drawn.brightness.is_none_or(|b| (-32.0..32.0).contains(&b)));
+            assert!(drawn.contrast.is_none_or(|c| (0.5..1.5).contains(&c)));
+            assert!(drawn.saturation.is_none_or(|s| (0.5..1.5).contains(&s)));
+            assert!(drawn.hue.is_none_or(|h| (-18..18).contains(&h)));
+        }
+        assert!(
+            counts.iter().all(|count| (900..1100).contains(count)),
+            "{counts:?}"
+        );
+    }
+}

@@ -52,7 +52,10 @@ pub fn write_grey8(path: &Path, size: (u32, u32), ids: &[u8]) {
 
 /// A 16-bit RGB PNG with the ids in the first channel and instances in the others, as in SYNTHIA.
 pub fn write_first_of_16_bits(path: &Path, size: (u32, u32), ids: &[u8]) {
-    let data = ids.iter().zip(0u8..).flat_map(|(id, n)| [0, *id, 1, n, 0, 7]);
+    let data = ids
+        .iter()
+        .zip(0u8..)
+        .flat_map(|(id, n)| [0, *id, 1, n, 0, 7]);
     let data: Vec<u8> = data.collect();
     write_png(path, (ColorType::Rgb, BitDepth::Sixteen), size, &data);
 }
@@ -60,7 +63,9 @@ pub fn write_first_of_16_bits(path: &Path, size: (u32, u32), ids: &[u8]) {
 /// Ids of `known` in turn, one a pixel, beginning at `first`.
 pub fn ids_of(known: &[u8], first: usize) -> Vec<u8> {
     let count = (SIZE.0 * SIZE.1) as usize;
-    (0..count).map(|i| known[(i / 3 + first) % known.len()]).collect()
+    (0..count)
+        .map(|i| known[(i / 3 + first) % known.len()])
+        .collect()
 }
 
 fn picture_at(path: &Path, seed: u32) {
@@ -107,13 +112,17 @@ pub fn polygons((width, height): (u32, u32), objects: &[(&str, [[u32; 2]; 4])]) 
 /// Cityscapes with two images a city, labels as ids or, if `drawn`, as polygons.
 pub fn cityscapes(root: &Path, drawn: bool) {
     let [w, h] = [SIZE.0 - 1, SIZE.1 - 1];
-    for (seed, (split, city)) in
-        [("train", "aachen"), ("train", "bochum"), ("val", "lindau")].into_iter().enumerate()
+    for (seed, (split, city)) in [("train", "aachen"), ("train", "bochum"), ("val", "lindau")]
+        .into_iter()
+        .enumerate()
     {
         for frame in 0..2 {
             let name = format!("{split}/{city}/{city}_{frame:06}_000019");
             let seed = seed as u32 * 10 + frame;
-            picture_at(&root.join(format!("leftImg8bit/{name}_leftImg8bit.png")), seed);
+            picture_at(
+                &root.join(format!("leftImg8bit/{name}_leftImg8bit.png")),
+                seed,
+            );
             let label = root.join(format!("gtFine/{name}_gtFine"));
             fs::create_dir_all(label.parent().unwrap()).unwrap();
             if drawn {
@@ -144,7 +153,10 @@ pub fn acdc(root: &Path, flat: bool) {
                 format!("{condition}/{split}/GP{seed:06}")
             };
             let name = format!("{below}/GP{seed:06}_frame_000001");
-            picture_at(&root.join(format!("rgb_anon/{name}_rgb_anon.png")), seed as u32);
+            picture_at(
+                &root.join(format!("rgb_anon/{name}_rgb_anon.png")),
+                seed as u32,
+            );
             let label = root.join(format!("gt/{name}_gt_labelIds.png"));
             write_grey8(&label, SIZE, &ids_of(&CITY_IDS, seed));
         }
@@ -152,12 +164,19 @@ pub fn acdc(root: &Path, flat: bool) {
 }
 
 pub fn dark_zurich(root: &Path) {
-    for (seed, name) in
-        ["train/night/GOPR1/f_1", "train/day/GOPR0/f_1", "val/night/GOPR2/f_1", "test/night/GO/f"]
-            .into_iter()
-            .enumerate()
+    for (seed, name) in [
+        "train/night/GOPR1/f_1",
+        "train/day/GOPR0/f_1",
+        "val/night/GOPR2/f_1",
+        "test/night/GO/f",
+    ]
+    .into_iter()
+    .enumerate()
     {
-        picture_at(&root.join(format!("rgb_anon/{name}_rgb_anon.png")), seed as u32);
+        picture_at(
+            &root.join(format!("rgb_anon/{name}_rgb_anon.png")),
+            seed as u32,
+        );
         if name.starts_with("val") {
             let label = root.join(format!("gt/{name}_gt_labelTrainIds.png"));
             write_grey8(&label, SIZE, &ids_of(&TRAIN_IDS, seed));

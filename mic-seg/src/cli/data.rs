@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use mic_data::check::{
-    Report, Subject, Table, add_pictures, check_domains, check_set, thousands,
-};
+use mic_data::check::{Report, Subject, Table, add_pictures, check_domains, check_set, thousands};
 use mic_data::class_stats::{self, CachedStats};
 use mic_data::contact_sheet::contact_sheet;
 use mic_data::datasets::FileSet;
@@ -15,7 +13,7 @@ use mic_data::prepare::{Preparation, PreparedSet, prepare};
 use mic_data::{LabelledSet, RareClassSampler, RcsConfig};
 
 use super::{note, print};
-use crate::config::{Config, SetConfig};
+use crate::config::{Config, SetConfig, SetKind};
 use crate::{Error, Result, sets};
 
 /// Check, count, prepare and show the images of a run.
@@ -162,7 +160,11 @@ fn threads(given: Option<usize>) -> usize {
 }
 
 fn bar(len: usize, quiet: bool) -> ProgressBar {
-    if quiet { ProgressBar::hidden() } else { ProgressBar::new(len as u64) }
+    if quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(len as u64)
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -223,10 +225,18 @@ fn check(args: &CheckArgs) -> Result<()> {
         let (Some(set), Some(subject)) = (set, subject) else {
             continue;
         };
+        note_size(&mut report, set, subject.len());
         let bar = bar(subject.len(), args.run.quiet);
         let looked = || bar.inc(1);
         let key = &set.key;
-        let stats = check_set(&mut report, key, *subject, &config.classes, threads, &looked)?;
+        let stats = check_set(
+            &mut report,
+            key,
+            *subject,
+            &config.classes,
+            threads,
+            &looked,
+        )?;
         bar.finish_and_clear();
         if let (Some(stats), Some(rcs)) = (stats, &data.pipeline.rcs)
             && set.key == data.source.key
@@ -243,11 +253,34 @@ fn check(args: &CheckArgs) -> Result<()> {
     write_text(&args.html, &report.to_html()?)?;
     print(&report.to_text())?;
     if !args.run.quiet {
-        note(&format!("{} shows this with sample pictures", args.html.display()));
+        note(&format!(
+            "{} shows this with sample pictures",
+            args.html.display()
+        ));
     }
     match report.is_clean() {
         true => Ok(()),
-        false => Err(Error::Run(format!("the data check found {}", report.summary()))),
+        false => Err(Error::Run(format!(
+            "the data check found {}",
+            report.summary()
+        ))),
+    }
+}
+
+/// A copy of a published set that is not whole should be so on purpose.
+fn note_size(report: &mut Report, set: &SetConfig, count: usize) {
+    let SetKind::Published {
+        part, list: None, ..
+    } = &set.kind
+    else {
+        return;
+    };
+    if let Some(published) = part.published().filter(|published| *published != count) {
+        let message = format!(
+            "{}: {count} images, as published the set has {published}",
+            set.key
+        );
+        report.find(Severity::Note, None, message);
     }
 }
 
@@ -283,23 +316,41 @@ fn stats(args: &StatsArgs) -> Result<()> {
     }
     let totals = stats.totals();
     let all: u64 = totals.iter().sum();
-    let rows = config.classes.names().iter().enumerate().map(|(class, name)| {
-        let images = stats.counts().iter().filter(|counts| counts[class] > 0).count();
-        let probability = sampler.as_ref().ok().and_then(|sampler| {
-            let place = sampler.classes().iter().position(|id| usize::from(*id) == class)?;
-            Some(format!("{:.5}", sampler.probabilities()[place]))
+    let rows = config
+        .classes
+        .names()
+        .iter()
+        .enumerate()
+        .map(|(class, name)| {
+            let images = stats
+                .counts()
+                .iter()
+                .filter(|counts| counts[class] > 0)
+                .count();
+            let probability = sampler.as_ref().ok().and_then(|sampler| {
+                let place = sampler
+                    .classes()
+                    .iter()
+                    .position(|id| usize::from(*id) == class)?;
+                Some(format!("{:.5}", sampler.probabilities()[place]))
+            });
+            vec![
+                name.clone(),
+                thousands(totals[class]),
+                format!("{:.4}", 100.0 * totals[class] as f64 / all.max(1) as f64),
+                thousands(images as u64),
+                probability.unwrap_or_else(|| "-".into()),
+            ]
         });
-        vec![
-            name.clone(),
-            thousands(totals[class]),
-            format!("{:.4}", 100.0 * totals[class] as f64 / all.max(1) as f64),
-            thousands(images as u64),
-            probability.unwrap_or_else(|| "-".into()),
-        ]
-    });
     let table = Table {
-        title: format!("{} images of {}", stats.names().len(), config.data.source.key),
-        head: ["class", "pixels", "%", "images", "drawn"].map(str::to_owned).to_vec(),
+        title: format!(
+            "{} images of {}",
+            stats.names().len(),
+            config.data.source.key
+        ),
+        head: ["class", "pixels", "%", "images", "drawn"]
+            .map(str::to_owned)
+            .to_vec(),
         rows: rows.collect(),
         colours: Vec::new(),
     };
@@ -344,19 +395,34 @@ fn show(args: &ShowArgs) -> Result<()> {
         Which::Target => ("data.target", data.target.as_ref()),
         Which::Test => ("data.test", data.test.as_ref()),
     };
-    let set = set.ok_or_else(|| Error::Config(format!("{key} is missing: there is no such set")))?;
+    let set =
+        set.ok_or_else(|| Error::Config(format!("{key} is missing: there is no such set")))?;
     let opened = Opened::open(set, &config, args.of != Which::Target)?;
     let mut report = Report::new(key);
-    add_pictures(&mut report, key, opened.subject(), &config.classes, args.count);
+    add_pictures(
+        &mut report,
+        key,
+        opened.subject(),
+        &config.classes,
+        args.count,
+    );
     if report.pictures.is_empty() {
         return Err(Error::Run(format!(
             "{key}: none of the images can be shown; see mic-seg data check"
         )));
     }
-    let images: Vec<_> = report.pictures.into_iter().map(|picture| picture.image).collect();
+    let images: Vec<_> = report
+        .pictures
+        .into_iter()
+        .map(|picture| picture.image)
+        .collect();
     write_rgb(&args.out, &contact_sheet(&images, args.columns, args.tile)?)?;
     if !args.run.quiet {
-        note(&format!("{} images in {}", images.len(), args.out.display()));
+        note(&format!(
+            "{} images in {}",
+            images.len(),
+            args.out.display()
+        ));
     }
     Ok(())
 }

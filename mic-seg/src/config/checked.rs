@@ -219,11 +219,19 @@ fn with_palette(raw: &RawData, classes: Classes) -> Result<Classes> {
     }
     if raw.palette.len() != classes.len() {
         let expected = format!("one for each of the {} classes", classes.len());
-        return refuse("data.palette", format!("{} colours", raw.palette.len()), expected);
+        return refuse(
+            "data.palette",
+            format!("{} colours", raw.palette.len()),
+            expected,
+        );
     }
     let colours = raw.palette.iter().map(|text| match parse_colour(text) {
         Some(colour) => Ok(colour),
-        None => refuse("data.palette", format!("{text:?}"), "colours like \"#804080\""),
+        None => refuse(
+            "data.palette",
+            format!("{text:?}"),
+            "colours like \"#804080\"",
+        ),
     });
     let colours: Vec<[u8; 3]> = colours.collect::<Result<_>>()?;
     Classes::new(classes.names().iter().cloned().zip(colours))

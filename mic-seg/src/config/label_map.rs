@@ -13,7 +13,11 @@ pub(super) fn label_map(key: &str, raw: &RawLabelMap, classes: &Classes) -> Resu
         RawLabelMap::Published(name) if name == "binary" => {
             if classes.len() != 2 {
                 let expected = "a map for the classes of the run; a binary mask has 2";
-                return refuse(key, format!("{name:?} for {} classes", classes.len()), expected);
+                return refuse(
+                    key,
+                    format!("{name:?} for {} classes", classes.len()),
+                    expected,
+                );
             }
             return Ok(LabelMap::binary());
         }

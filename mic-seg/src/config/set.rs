@@ -125,12 +125,14 @@ impl SetConfig {
             _ => published(role, raw, classes)?,
         };
         let resize = raw.resize.map(|s| size(&at("resize"), s)).transpose()?;
-        let margins = raw.crop_pseudo_margins.map(|[top, bottom, left, right]| Margins {
-            top,
-            bottom,
-            left,
-            right,
-        });
+        let margins = raw
+            .crop_pseudo_margins
+            .map(|[top, bottom, left, right]| Margins {
+                top,
+                bottom,
+                left,
+                right,
+            });
         if margins.is_some() && role != Role::Target {
             let expected = "this key in data.target only, whose images get pseudo-labels";
             return refuse(&at("crop_pseudo_margins"), "set", expected);
@@ -229,7 +231,11 @@ fn published(role: Role, raw: &RawSet, classes: &Classes) -> Result<SetKind> {
         ("test", datasets::Split::Test),
     ];
     let default = if role == Role::Test { "val" } else { "train" };
-    let split = one_of(&at("split"), raw.split.as_deref().unwrap_or(default), &splits)?;
+    let split = one_of(
+        &at("split"),
+        raw.split.as_deref().unwrap_or(default),
+        &splits,
+    )?;
     let condition = match &raw.condition {
         Some(word) => {
             let conditions = Condition::ALL.map(|condition| (condition.name(), condition));
