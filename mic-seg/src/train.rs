@@ -192,7 +192,13 @@ fn learner(config: &Config, setup: &Setup, start: &Start<'_>) -> Result<SegLearn
     let target = setup.target.clone().filter(|_| needs_target);
     let pipeline = config.data.pipeline.clone();
     let threads = config.data.loader_threads.max(1);
-    let count = || ClassStats::count(setup.source.as_ref(), config.classes.len(), threads);
+    let count = || -> Result<ClassStats> {
+        let counted = sets::source_stats(config, threads, &|| ())?;
+        for note in &counted.notes {
+            tracing::warn!("{note}");
+        }
+        Ok(counted.stats)
+    };
     let stats = pipeline.rcs.as_ref().map(|_| count()).transpose()?;
     let source = setup.source.clone();
     let pipeline = UdaPipeline::new(source, target, pipeline, stats.as_ref(), config.seed)?;
