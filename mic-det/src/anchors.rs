@@ -198,10 +198,7 @@ impl Level {
     /// Anchor `index` of this level.
     pub(crate) fn anchor(&self, index: usize) -> Corners {
         let [row, column, shape] = self.place(index);
-        let (x, y) = (
-            column as f32 * self.stride[0],
-            row as f32 * self.stride[1],
-        );
+        let (x, y) = (column as f32 * self.stride[0], row as f32 * self.stride[1]);
         let [x1, y1, x2, y2] = self.cell[shape];
         [x1 + x, y1 + y, x2 + x, y2 + y]
     }

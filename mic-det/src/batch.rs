@@ -24,7 +24,9 @@ impl Truth {
         let refuse = |message: String| Err(Error::Run(format!("source image {image}: {message}")));
         if self.boxes.len() != self.labels.len() {
             let (boxes, labels) = (self.boxes.len(), self.labels.len());
-            return refuse(format!("{boxes} boxes and {labels} labels, expected as many"));
+            return refuse(format!(
+                "{boxes} boxes and {labels} labels, expected as many"
+            ));
         }
         for (corners, &label) in self.boxes.iter().zip(&self.labels) {
             let [x1, y1, x2, y2] = *corners;

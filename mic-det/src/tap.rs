@@ -42,7 +42,10 @@ impl<'a> Tap<'a> {
     }
 
     pub(crate) fn show_sampled(&mut self, site: &str, sampled: &Sampled) -> Result<()> {
-        for (name, places) in [("pos_idx", &sampled.positive), ("neg_idx", &sampled.negative)] {
+        for (name, places) in [
+            ("pos_idx", &sampled.positive),
+            ("neg_idx", &sampled.negative),
+        ] {
             self.show(&format!("{site}.{name}"), || {
                 let places: Vec<i64> = places.iter().map(|&i| i as i64).collect();
                 labels_tensor(&places)

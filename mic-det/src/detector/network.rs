@@ -86,7 +86,13 @@ impl Detector {
         let body = ResNet::new(&config.body, &backbone.sub("body"))?;
         let fpn = Fpn::new(&config.pyramid(), &backbone.sub("fpn"))?;
         let rpn_scope = scope.sub("rpn");
-        let rpn = Rpn::new(&config.rpn, &config.anchors, channels, conventions, &rpn_scope)?;
+        let rpn = Rpn::new(
+            &config.rpn,
+            &config.anchors,
+            channels,
+            conventions,
+            &rpn_scope,
+        )?;
         let box_scope = scope.sub("roi_heads").sub("box");
         let strides = &config.anchors.strides;
         let head = BoxHead::new(&config.roi, channels, strides, conventions, &box_scope)?;
@@ -140,7 +146,14 @@ impl Detector {
             let rows = |tensor: &Tensor| tensor.narrow(0, first, boxes.len());
             let (logits, offsets) = (rows(&logits)?, rows(&offsets)?);
             let (roi, conventions) = (&self.config.roi, self.config.conventions);
-            found.push(post_process(roi, conventions, boxes, &logits, &offsets, size)?);
+            found.push(post_process(
+                roi,
+                conventions,
+                boxes,
+                &logits,
+                &offsets,
+                size,
+            )?);
             first += boxes.len();
         }
         Ok(found)
@@ -168,7 +181,9 @@ impl Detector {
         let predictions = self.rpn.predict(&maps)?;
         let grid = self.rpn.grid(&predictions, padded)?;
         let (sizes, known) = (&pass.sizes, &pass.known);
-        let proposals = self.rpn.train_proposals(&predictions, &grid, sizes, known)?;
+        let proposals = self
+            .rpn
+            .train_proposals(&predictions, &grid, sizes, known)?;
         for (image, proposals) in proposals.iter().enumerate() {
             let name = format!("{name}.proposals.img{image}");
             tap.show_boxes(&format!("{name}.boxes"), &proposals.boxes)?;

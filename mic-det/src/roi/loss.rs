@@ -49,7 +49,7 @@ impl RoiLosses {
         weighting: Weighting,
     ) -> Result<Self> {
         let (mut rows, mut labels) = (Vec::new(), Vec::new());
-        let (mut places, mut wanted) = (Vec::new(), Vec::new());
+        let (mut places, mut wanted) = (Vec::new(), Vec::<f32>::new());
         let width = 4 * config.classes;
         let mut row = 0;
         for regions in images {

@@ -57,7 +57,9 @@ impl RpnHead {
         };
         for map in features {
             let hidden = ops::relu(&self.conv.forward(map)?)?;
-            predictions.objectness.push(self.cls_logits.forward(&hidden)?);
+            predictions
+                .objectness
+                .push(self.cls_logits.forward(&hidden)?);
             predictions.offsets.push(self.bbox_pred.forward(&hidden)?);
         }
         Ok(predictions)

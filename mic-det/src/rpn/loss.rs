@@ -74,9 +74,7 @@ impl Rpn {
             tap.show_sampled(&site, &chosen)?;
             let Sampled { positive, negative } = chosen;
             let object = |index: usize| match matches[index] {
-                Match::Object(object) => {
-                    Some(coder.encode(truth.boxes[object], anchors[index]))
-                }
+                Match::Object(object) => Some(coder.encode(truth.boxes[object], anchors[index])),
                 _ => None,
             };
             sampled.extend(positive.into_iter().map(|index| SampledAnchor {

@@ -100,7 +100,11 @@ impl Candidates {
 }
 
 /// The proposals that remain after suppression, in their order.
-fn suppressed(proposals: &Proposals, threshold: f64, conventions: Conventions) -> Result<Proposals> {
+fn suppressed(
+    proposals: &Proposals,
+    threshold: f64,
+    conventions: Conventions,
+) -> Result<Proposals> {
     let count = proposals.len();
     let boxes = to_tensor(&proposals.boxes)?;
     let scores = Tensor::from_slice(&proposals.objectness, count, boxes.device())?;

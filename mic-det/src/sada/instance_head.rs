@@ -48,7 +48,7 @@ impl InstanceHead {
         let linear = |number: usize, level: usize, inputs, outputs| {
             let scope = scope.sub(format!("da_ins_fc{number}_level{level}"));
             let weight = Init::Normal { std: 0.01 };
-            Ok(Linear::new(&scope, inputs, outputs, weight, Init::Const(0.0))?)
+            Linear::new(&scope, inputs, outputs, weight, Init::Const(0.0))
         };
         let level = |l| -> Result<[Linear; 3]> {
             Ok([

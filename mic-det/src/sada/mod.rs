@@ -152,17 +152,27 @@ impl DomainHeads {
         let image = image_loss(&adversarial, input.source_images)?;
 
         let features = ops::gradient_reversal(input.features, instance_weight)?;
-        let logits = self.instance.forward(&features, &levels, "adversarial", mode)?;
+        let logits = self
+            .instance
+            .forward(&features, &levels, "adversarial", mode)?;
         tap.show("ins_logits", || Ok(logits.clone()))?;
-        let truth: Vec<f32> = input.source_rois.iter().map(|&s| f32::from(u8::from(s))).collect();
+        let truth: Vec<f32> = input
+            .source_rois
+            .iter()
+            .map(|&s| f32::from(u8::from(s)))
+            .collect();
         let truth = Tensor::from_vec(truth, logits.dims(), &Device::Cpu)?;
         let instance = mean_bce(&logits, &truth)?;
 
         let forward = -consistency_weight * instance_weight;
         let features = ops::gradient_reversal(input.features, forward)?;
-        let logits = self.instance.forward(&features, &levels, "consistency", mode)?;
+        let logits = self
+            .instance
+            .forward(&features, &levels, "consistency", mode)?;
         tap.show("ins_consist_logits", || Ok(logits.clone()))?;
-        let maps = consistent[..pooled_maps].iter().map(|map| Ok(ops::sigmoid(map)?));
+        let maps = consistent[..pooled_maps]
+            .iter()
+            .map(|map| Ok(ops::sigmoid(map)?));
         let maps = maps.collect::<Result<Vec<_>>>()?;
         let of_image = ops::multi_level_roi_align(&maps, input.rois, &self.pool)?;
         let of_image = of_image.flatten_from(1)?.mean(1)?;
@@ -215,5 +225,7 @@ fn mean_bce(logits: &Tensor, truth: &Tensor) -> Result<Tensor> {
         0 => Reduction::Sum,
         _ => Reduction::Mean,
     };
-    Ok(ops::binary_cross_entropy_with_logits(logits, truth, reduction)?)
+    Ok(ops::binary_cross_entropy_with_logits(
+        logits, truth, reduction,
+    )?)
 }
