@@ -165,8 +165,16 @@ fn proposals() -> Result<()> {
             &mut Tap::to(&mut view),
         )?;
         assert_eq!(seen, 3 * source.iter().filter(|&&s| s).count());
-        check(&golden, &format!("{prefix}.loss_objectness"), &losses.objectness);
-        check(&golden, &format!("{prefix}.loss_rpn_box_reg"), &losses.box_reg);
+        check(
+            &golden,
+            &format!("{prefix}.loss_objectness"),
+            &losses.objectness,
+        );
+        check(
+            &golden,
+            &format!("{prefix}.loss_rpn_box_reg"),
+            &losses.box_reg,
+        );
         let factor = golden.config["wreg"].as_f64().unwrap();
         let loss = (losses.objectness + (losses.box_reg * factor)?)?;
         check_gradients(&golden, &prefix, &loss, &maps, &store)?;
@@ -186,8 +194,14 @@ impl mic_det::sampler::Picks for Sites<'_> {
 
 fn roi_config(golden: &Golden) -> RoiConfig {
     let mut config = RoiConfig::default();
-    set(&mut config.hidden, option(golden, "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM"));
-    set(&mut config.classes, option(golden, "MODEL.ROI_BOX_HEAD.NUM_CLASSES"));
+    set(
+        &mut config.hidden,
+        option(golden, "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM"),
+    );
+    set(
+        &mut config.classes,
+        option(golden, "MODEL.ROI_BOX_HEAD.NUM_CLASSES"),
+    );
     let batch = option(golden, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE");
     set(&mut config.sampler.batch, batch);
     let detections = option(golden, "MODEL.ROI_HEADS.DETECTIONS_PER_IMG");
@@ -209,7 +223,13 @@ fn region_heads() -> Result<()> {
     let channels = maps[0].dims()[1];
     let store = store();
     let strides = AnchorConfig::default().strides;
-    let head = BoxHead::new(&config, channels, &strides, LEGACY, &store.root().sub("box"))?;
+    let head = BoxHead::new(
+        &config,
+        channels,
+        &strides,
+        LEGACY,
+        &store.root().sub("box"),
+    )?;
     check_report(&store.load(&golden.below("params."))?);
     let (truths, source) = known(&golden);
     let pass = pass(&golden, &truths, &source)?;
@@ -243,13 +263,18 @@ fn region_heads() -> Result<()> {
     for (i, regions) in regions.iter().enumerate() {
         let key = |key: &str| format!("train.sampled.img{i}.{key}");
         check_boxes(&golden, &key("boxes"), &regions.boxes);
-        check_boxes(&golden, &format!("train.da_proposals.img{i}.boxes"), &regions.boxes);
+        check_boxes(
+            &golden,
+            &format!("train.da_proposals.img{i}.boxes"),
+            &regions.boxes,
+        );
         check_integers(&golden, &key("labels"), &regions.labels);
         let domain = vec![u8::from(regions.labelled); regions.boxes.len()];
         check_integers(&golden, &key("domain_labels"), &domain);
         // The offsets of background do not count and are not computed here.
         let recorded = boxes(&golden, &key("regression_targets"));
-        for ((ours, recorded), &label) in regions.offsets.iter().zip(recorded).zip(&regions.labels) {
+        for ((ours, recorded), &label) in regions.offsets.iter().zip(recorded).zip(&regions.labels)
+        {
             let near = |(a, b): (&f32, f32)| (a - b).abs() < 1e-4;
             assert!(label == 0 || ours.iter().zip(recorded).all(near));
         }
@@ -264,7 +289,11 @@ fn region_heads() -> Result<()> {
         check(&golden, "train.class_logits", &logits);
         check(&golden, "train.box_regression", &offsets);
         let losses = RoiLosses::of(&config, &regions, &logits, &offsets, weighting(weight))?;
-        check(&golden, &format!("{prefix}.loss_classifier"), &losses.classifier);
+        check(
+            &golden,
+            &format!("{prefix}.loss_classifier"),
+            &losses.classifier,
+        );
         check(&golden, &format!("{prefix}.loss_box_reg"), &losses.box_reg);
         let factor = golden.config["wreg"].as_f64().unwrap();
         let domain = (features * golden.get("cotangent_da"))?.sum_all()?;
@@ -346,7 +375,14 @@ fn domain_heads() -> Result<()> {
     let features = Var::from_tensor(golden.get("ins_features"))?;
     let store = store();
     let inputs = features.dims()[1];
-    let heads = DomainHeads::new(&config, maps.len(), channels, inputs, pool.pool(), &store.root())?;
+    let heads = DomainHeads::new(
+        &config,
+        maps.len(),
+        channels,
+        inputs,
+        pool.pool(),
+        &store.root(),
+    )?;
     check_report(&store.load(&golden.below("params."))?);
 
     let (_, source_images) = known(&golden);
@@ -355,12 +391,24 @@ fn domain_heads() -> Result<()> {
         .map(|key| boxes(&golden, &format!("{key}.boxes")))
         .collect();
     let rois = to_rois(regions.iter().map(Vec::as_slice))?;
-    let levels = pool.pool().mapping.levels(&rois.narrow(1, 1, 4)?, roi.levels)?;
+    let levels = pool
+        .pool()
+        .mapping
+        .levels(&rois.narrow(1, 1, 4)?, roi.levels)?;
     assert_eq!(levels, integers(&golden, "levels"));
-    let source_rois: Vec<bool> = golden.numbers("ins_labels").iter().map(|&l| l != 0.0).collect();
+    let source_rois: Vec<bool> = golden
+        .numbers("ins_labels")
+        .iter()
+        .map(|&l| l != 0.0)
+        .collect();
 
     let vars: BTreeMap<String, Var> = store.vars().into_iter().collect();
-    for chosen in ["loss_da_image", "loss_da_instance", "loss_da_consistency", "sum"] {
+    for chosen in [
+        "loss_da_image",
+        "loss_da_instance",
+        "loss_da_consistency",
+        "sum",
+    ] {
         let maps_now = tensors(&maps);
         let input = DomainInput {
             maps: &maps_now,
@@ -393,7 +441,10 @@ fn domain_heads() -> Result<()> {
             (Some(_), Some(grad)) => check(&golden, &key(name), grad),
             (Some(_), None) => panic!("{chosen}: no gradient of {name}"),
             (None, Some(grad)) => {
-                assert!(values(grad).iter().all(|&g| g == 0.0), "{chosen}: gradient of {name}");
+                assert!(
+                    values(grad).iter().all(|&g| g == 0.0),
+                    "{chosen}: gradient of {name}"
+                );
             }
             (None, None) => {}
         };

@@ -34,7 +34,12 @@ fn box_lists() {
     let back: Vec<[f32; 4]> = xywh.iter().map(|&v| LEGACY.from_xywh(v)).collect();
     check_boxes(&golden, "xyxy_roundtrip", &back);
     check_boxes(&golden, "flip_lr", &each(&|c| LEGACY.flip(c, size)));
-    for (i, wanted) in golden.config["resize"].as_array().unwrap().iter().enumerate() {
+    for (i, wanted) in golden.config["resize"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .enumerate()
+    {
         let wanted = list(wanted);
         let to = (wanted[1] as usize, wanted[0] as usize);
         let resized = each(&|c| resize(c, size, to));
@@ -72,8 +77,12 @@ fn anchors() -> Result<()> {
         let maps = sizes(&golden, &key("feature_sizes"));
         let padded = (maps[0].0 * config.strides[0], maps[0].1 * config.strides[0]);
         let grid = anchors.grid(&maps, padded)?;
-        assert_eq!(grid.len() as f64, golden.scalar(&key("count")).max(
-            golden.numbers(&key("count")).iter().sum()));
+        assert_eq!(
+            grid.len() as f64,
+            golden
+                .scalar(&key("count"))
+                .max(golden.numbers(&key("count")).iter().sum())
+        );
         let all = grid.anchors();
         let visible = |anchors: &[[f32; 4]]| -> Vec<Vec<u8>> {
             let images = sizes(&golden, &key("image_sizes")).into_iter();
@@ -126,7 +135,11 @@ fn box_coder() {
         };
         check_boxes(&golden, &key("roundtrip"), &decode(&encoded));
         for (codes, decoded) in [("codes", "decoded"), ("codes_large", "decoded_large")] {
-            let flat: Vec<f32> = golden.numbers(&key(codes)).iter().map(|&v| v as f32).collect();
+            let flat: Vec<f32> = golden
+                .numbers(&key(codes))
+                .iter()
+                .map(|&v| v as f32)
+                .collect();
             check_boxes(&golden, &key(decoded), &decode(flat.as_chunks::<4>().0));
         }
     }
@@ -190,8 +203,16 @@ fn sampler() {
             let labels: Vec<i64> = labels.into_iter().map(|l| l as i64).collect();
             let sampled = sampler.sample(&labels, &site, &picks);
             let as_i64 = |v: &[usize]| v.iter().map(|&i| i as i64).collect::<Vec<_>>();
-            check_integers(&golden, &format!("{site}.pos_idx"), &as_i64(&sampled.positive));
-            check_integers(&golden, &format!("{site}.neg_idx"), &as_i64(&sampled.negative));
+            check_integers(
+                &golden,
+                &format!("{site}.pos_idx"),
+                &as_i64(&sampled.positive),
+            );
+            check_integers(
+                &golden,
+                &format!("{site}.neg_idx"),
+                &as_i64(&sampled.negative),
+            );
             let seen = Tensor::from_slice(&labels, labels.len(), &Device::Cpu).unwrap();
             check(&golden, &format!("{site}.labels"), &seen);
         }

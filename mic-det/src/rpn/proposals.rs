@@ -20,27 +20,41 @@ pub struct Proposals {
     pub objectness: Vec<f32>,
 }
 
-impl Proposals {
+/// Proposals that are still compared with each other. They are ranked by their logits: the
+/// reference ranks probabilities, of which large ones are equal to many others.
+#[derive(Clone, Default)]
+struct Ranked {
+    boxes: Vec<Corners>,
+    logits: Vec<f32>,
+}
+
+impl Ranked {
     fn len(&self) -> usize {
         self.boxes.len()
     }
 
     fn extend(&mut self, other: Self) {
         self.boxes.extend(other.boxes);
-        self.objectness.extend(other.objectness);
+        self.logits.extend(other.logits);
     }
 
     fn pick(&self, order: impl IntoIterator<Item = usize>) -> Self {
-        let pairs = order
-            .into_iter()
-            .map(|i| (self.boxes[i], self.objectness[i]));
-        let (boxes, objectness) = pairs.unzip();
-        Self { boxes, objectness }
+        let pairs = order.into_iter().map(|i| (self.boxes[i], self.logits[i]));
+        let (boxes, logits) = pairs.unzip();
+        Self { boxes, logits }
     }
 
     /// The best `count` by descending score; of equal ones the first come first.
     fn best(&self, count: usize) -> Self {
-        self.pick(by_score(&self.objectness).into_iter().take(count))
+        self.pick(by_score(&self.logits).into_iter().take(count))
+    }
+
+    fn finish(self) -> Proposals {
+        let probability = |logit: f32| 1.0 / (1.0 + (-logit).exp());
+        Proposals {
+            objectness: self.logits.into_iter().map(probability).collect(),
+            boxes: self.boxes,
+        }
     }
 }
 
@@ -51,10 +65,10 @@ fn by_score(scores: &[f32]) -> Vec<usize> {
     order
 }
 
-/// Scores and offsets of one level of a batch, as plain numbers.
+/// Logits and offsets of one level of a batch, as plain numbers.
 struct Candidates {
-    /// The best scores of each image, descending.
-    scores: Vec<Vec<f32>>,
+    /// The best logits of each image, descending.
+    logits: Vec<Vec<f32>>,
     /// Which anchors of the level they belong to.
     indices: Vec<Vec<u32>>,
     /// Offsets (B, 4 A, H, W).
@@ -64,12 +78,11 @@ struct Candidates {
 impl Candidates {
     fn of(objectness: &Tensor, offsets: &Tensor, limit: usize) -> Result<Self> {
         let (batch, shapes, height, width) = objectness.dims4()?;
-        let scores = ops::sigmoid(&objectness.detach())?;
         let count = shapes * height * width;
-        let scores = scores.permute((0, 2, 3, 1))?.reshape((batch, count))?;
-        let (scores, indices) = ops::top_k(&scores, limit.min(count))?;
+        let logits = objectness.detach().permute((0, 2, 3, 1))?;
+        let (logits, indices) = ops::top_k(&logits.reshape((batch, count))?, limit.min(count))?;
         Ok(Self {
-            scores: scores.to_vec2()?,
+            logits: logits.to_vec2()?,
             indices: indices.to_vec2()?,
             offsets: offsets.detach().flatten_all()?.to_vec1()?,
         })
@@ -77,22 +90,22 @@ impl Candidates {
 
     /// The decoded boxes of an image by descending score, clipped; tiny ones and those that are no
     /// numbers are left out.
-    fn boxes(&self, image: usize, level: &Level, size: Size, coder: &BoxCoder) -> Proposals {
+    fn boxes(&self, image: usize, level: &Level, size: Size, coder: &BoxCoder) -> Ranked {
         let (height, width) = level.size;
         let plane = height * width;
         let first = image * 4 * level.shapes() * plane;
         let conventions = coder.conventions;
-        let mut proposals = Proposals::default();
-        for (&index, &score) in self.indices[image].iter().zip(&self.scores[image]) {
+        let mut proposals = Ranked::default();
+        for (&index, &logit) in self.indices[image].iter().zip(&self.logits[image]) {
             let [row, column, shape] = level.place(index as usize);
             let at = first + 4 * shape * plane + row * width + column;
             let offsets = [0, 1, 2, 3].map(|c| self.offsets[at + c * plane]);
             let corners = coder.decode(offsets, level.anchor(index as usize));
             let corners = conventions.clip(corners, size);
             let least = conventions.smallest_proposal();
-            if conventions.at_least(corners, least) && !score.is_nan() {
+            if conventions.at_least(corners, least) && !logit.is_nan() {
                 proposals.boxes.push(corners);
-                proposals.objectness.push(score);
+                proposals.logits.push(logit);
             }
         }
         proposals
@@ -100,14 +113,10 @@ impl Candidates {
 }
 
 /// The proposals that remain after suppression, in their order.
-fn suppressed(
-    proposals: &Proposals,
-    threshold: f64,
-    conventions: Conventions,
-) -> Result<Proposals> {
+fn suppressed(proposals: &Ranked, threshold: f64, conventions: Conventions) -> Result<Ranked> {
     let count = proposals.len();
     let boxes = to_tensor(&proposals.boxes)?;
-    let scores = Tensor::from_slice(&proposals.objectness, count, boxes.device())?;
+    let scores = Tensor::from_slice(&proposals.logits, count, boxes.device())?;
     let kept = ops::nms(&boxes, &scores, threshold, conventions.nms_rule())?;
     let kept = kept.to_vec1::<u32>()?;
     Ok(proposals.pick(kept.into_iter().map(|i| i as usize)))
@@ -141,23 +150,24 @@ impl Rpn {
                 Ok(kept)
             })
             .collect::<Result<Vec<_>>>()?;
-        let mut images = vec![Proposals::default(); sizes.len()];
+        let mut images = vec![Ranked::default(); sizes.len()];
         for (job, kept) in found.into_iter().enumerate() {
             images[job / levels].extend(kept);
         }
-        Ok(match (self.conventions, training) {
+        let chosen = match (self.conventions, training) {
             (Conventions::Legacy, true) => best_of_batch(&images, limits.total),
             _ => images.iter().map(|all| all.best(limits.total)).collect(),
-        })
+        };
+        Ok(chosen.into_iter().map(Ranked::finish).collect())
     }
 }
 
 /// The best `total` of all images together, in their order: images compete for the places, as in
 /// the reference.
-fn best_of_batch(images: &[Proposals], total: usize) -> Vec<Proposals> {
-    let scores: Vec<f32> = images.iter().flat_map(|p| p.objectness.clone()).collect();
-    let mut keep = vec![false; scores.len()];
-    for i in by_score(&scores).into_iter().take(total) {
+fn best_of_batch(images: &[Ranked], total: usize) -> Vec<Ranked> {
+    let logits: Vec<f32> = images.iter().flat_map(|p| p.logits.clone()).collect();
+    let mut keep = vec![false; logits.len()];
+    for i in by_score(&logits).into_iter().take(total) {
         keep[i] = true;
     }
     let mut first = 0;

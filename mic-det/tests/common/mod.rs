@@ -21,9 +21,7 @@ use serde_json::Value;
 /// Compares at the file's tolerance, a share of the tensor's largest magnitude; integers exactly.
 pub fn check(golden: &Golden, key: &str, actual: &Tensor) {
     let expected = golden.get(key);
-    let largest = values(expected)
-        .iter()
-        .fold(0.02f64, |m, v| m.max(v.abs()));
+    let largest = values(expected).iter().fold(0.02f64, |m, v| m.max(v.abs()));
     let tolerance = match expected.dtype().is_float() {
         true => tolerance(golden) * largest,
         false => 0.0,
@@ -82,7 +80,11 @@ pub fn cases(golden: &Golden, prefix: &str) -> Vec<String> {
 /// Rows (h, w).
 pub fn sizes(golden: &Golden, key: &str) -> Vec<Size> {
     let flat = integers(golden, key);
-    flat.as_chunks::<2>().0.iter().map(|&[h, w]| (h, w)).collect()
+    flat.as_chunks::<2>()
+        .0
+        .iter()
+        .map(|&[h, w]| (h, w))
+        .collect()
 }
 
 /// Annotations `<key>.boxes` and `<key>.labels`.
