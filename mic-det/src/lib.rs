@@ -1,7 +1,25 @@
-//! Object detection across domains with Masked Image Consistency: Faster R-CNN FPN with SADA, with and without MIC.
+//! Object detection across domains with Masked Image Consistency: Faster R-CNN FPN with SADA, with
+//! and without MIC.
 //!
-//! Nothing of it is written yet. The method itself is in `mic-core`, what networks are built of
-//! in `mic-nn`, and a finished task in `mic-seg`.
+//! - [`detector`]: the network, out of [`anchors`], [`rpn`], [`roi`] and, for training, [`sada`].
+
+pub mod anchors;
+pub mod batch;
+pub mod box_coder;
+pub mod boxes;
+mod conventions;
+pub mod detector;
+pub mod error;
+pub mod matcher;
+pub mod roi;
+pub mod rpn;
+pub mod sada;
+pub mod sampler;
+mod tap;
+
+pub use conventions::Conventions;
+pub use error::{Error, Result};
+pub use tap::Tap;
 
 /// What the binary says while there is nothing to run.
 pub const NOT_YET: &str = "mic-det has no training, evaluation or prediction yet. mic-seg \

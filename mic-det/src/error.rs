@@ -1,0 +1,28 @@
+//! The crate's error type.
+
+/// What can go wrong in training, evaluation and prediction. Messages name the key, file or
+/// tensor, what was expected and how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A configuration that cannot be run (exit code 2).
+    #[error("{0}")]
+    Config(String),
+    /// A run that failed (exit code 1).
+    #[error("{0}")]
+    Run(String),
+    /// Data that cannot be read.
+    #[error(transparent)]
+    Data(#[from] mic_data::Error),
+    /// A step of the method failed.
+    #[error(transparent)]
+    Method(#[from] mic_core::Error),
+    /// A weights file that cannot be read.
+    #[error(transparent)]
+    Weights(#[from] mic_nn::weights::Error),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// `std::result::Result` with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
