@@ -66,6 +66,9 @@ pub struct Inspected {
     pub unlisted: BTreeMap<String, u64>,
 }
 
+/// The first unlisted colour with its index is the error.
+type Seen = std::result::Result<(), (usize, [u8; 3])>;
+
 impl LabelMap {
     /// A map of `(raw id, train id)` pairs; `name` is for error messages.
     pub fn new(
@@ -271,7 +274,7 @@ impl LabelMap {
         image: &RgbImage,
         colours: &HashMap<[u8; 3], u8>,
         mut unlisted: impl FnMut([u8; 3]),
-    ) -> (Vec<u8>, std::result::Result<(), (usize, [u8; 3])>) {
+    ) -> (Vec<u8>, Seen) {
         let mut first = Ok(());
         // Neighbouring pixels mostly have one colour.
         let mut last: Option<([u8; 3], Option<u8>)> = None;

@@ -7,6 +7,7 @@ use crate::boxes::{Corners, to_tensor};
 use crate::sampler::Sampled;
 
 /// Sees tensors such as `main.proposals.img0.boxes`; without a viewer they are not even made.
+#[allow(clippy::type_complexity)] // one callback
 pub struct Tap<'a>(Option<&'a mut dyn FnMut(&str, &Tensor)>);
 
 impl<'a> Tap<'a> {

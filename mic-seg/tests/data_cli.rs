@@ -281,7 +281,7 @@ fn statistics_are_written_where_asked() {
     let folder = TempDir::new().unwrap();
     let at = folder.path();
     masks(at);
-    write_config(at, MASKS);
+    write_config(at, &format!("{MASKS}[method]\nkind = \"supervised\"\n"));
     expect(at, &with_config(&["data", "stats", "--out", "stats"]), 0);
     let entries = mic_data::class_stats::read_entries(&at.join("stats")).unwrap();
     assert_eq!(entries.len(), 3);

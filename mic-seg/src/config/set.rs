@@ -27,6 +27,7 @@ pub struct SetConfig {
 
 /// Where the images of a set are.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // three a run
 pub enum SetKind {
     /// Built-in street scenes.
     Scenes {

@@ -8,7 +8,7 @@ use mic_nn::params::Scope;
 
 use super::conv_module::{ConvModule, SeparableConv};
 
-/// Options of an [`Aspp`].
+/// Options of an `Aspp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsppConfig {
     /// Dilation of each branch; 1 is a 1x1 convolution, others are 3x3.

@@ -10,7 +10,7 @@ use mic_nn::params::Scope;
 
 use super::conv_module::ConvModule;
 
-/// Options of an [`Isa`].
+/// Options of an `Isa`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsaConfig {
     /// Channels of queries and keys.
