@@ -1,6 +1,7 @@
 //! Batches for training a detector. Target images come without annotations by type.
 
 use candle_core::Tensor;
+use mic_data::detection::{DetectionBatch, Objects, join_padded};
 
 use crate::boxes::{Corners, Size, is_proper, resize};
 use crate::{Error, Result};
@@ -66,8 +67,8 @@ pub struct TargetBatch {
     pub image: Tensor,
     /// Size of each image without padding.
     pub sizes: Vec<Size>,
-    /// Size of each image before it was scaled to the network's input. The only use is the frame
-    /// that the reference puts around target images, see [`TargetBatch::frame`].
+    /// Size of each image before it was scaled to the network's input; empty if not known. The only
+    /// use is the frame that the reference puts around target images, see [`TargetBatch::frame`].
     pub original: Vec<Size>,
 }
 
@@ -93,6 +94,28 @@ pub struct Batch {
     pub source: SourceBatch,
     /// Images of the other domain; `None` when training on the source alone.
     pub target: Option<TargetBatch>,
+}
+
+impl From<DetectionBatch> for Batch {
+    fn from(batch: DetectionBatch) -> Self {
+        let size = |&(width, height): &(u32, u32)| (height as usize, width as usize);
+        let truth = |objects: Objects| Truth {
+            boxes: objects.boxes.corners,
+            labels: objects.labels,
+        };
+        Self {
+            source: SourceBatch {
+                sizes: batch.source.sizes.iter().map(size).collect(),
+                truth: batch.source.objects.into_iter().map(truth).collect(),
+                image: batch.source.image,
+            },
+            target: batch.target.map(|target| TargetBatch {
+                sizes: target.sizes.iter().map(size).collect(),
+                image: target.image,
+                original: Vec::new(),
+            }),
+        }
+    }
 }
 
 /// What is known of a training image.
@@ -147,11 +170,7 @@ impl<'a> Pass<'a> {
         let source = &batch.source;
         let mut pass = Self::labelled(&source.image, &source.sizes, &source.truth);
         if let Some(target) = &batch.target {
-            let height = source.image.dim(2)?.max(target.image.dim(2)?);
-            let width = source.image.dim(3)?.max(target.image.dim(3)?);
-            let source = padded(&source.image, (height, width))?;
-            let target_image = padded(&target.image, (height, width))?;
-            pass.image = Tensor::cat(&[source, target_image], 0)?;
+            pass.image = join_padded(&source.image, &target.image)?;
             pass.sizes.extend(&target.sizes);
             let frames = (0..target.sizes.len()).map(|i| Known::Domain(target.frame(i)));
             pass.known.extend(frames);
@@ -177,13 +196,6 @@ impl<'a> Pass<'a> {
             None => Ok((height, width)),
         }
     }
-}
-
-/// Images with zeros at the right and bottom.
-fn padded(image: &Tensor, (height, width): Size) -> Result<Tensor> {
-    let (_, _, h, w) = image.dims4()?;
-    let image = image.pad_with_zeros(2, 0, height - h)?;
-    Ok(image.pad_with_zeros(3, 0, width - w)?)
 }
 
 /// Boxes clipped to the image without those that are empty then, with their labels.

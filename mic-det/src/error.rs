@@ -10,6 +10,12 @@ pub enum Error {
     /// A run that failed (exit code 1).
     #[error("{0}")]
     Run(String),
+    /// A loss or gradient that is not finite.
+    #[error(transparent)]
+    NonFinite(#[from] mic_run::NonFinite),
+    /// The run around the training failed.
+    #[error(transparent)]
+    Harness(#[from] mic_run::Error),
     /// Data that cannot be read.
     #[error(transparent)]
     Data(#[from] mic_data::Error),

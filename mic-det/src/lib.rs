@@ -2,6 +2,7 @@
 //! and without MIC.
 //!
 //! - [`detector`]: the network, out of [`anchors`], [`rpn`], [`roi`] and, for training, [`sada`].
+//! - [`uda`]: the training step: SADA and masked image consistency.
 
 pub mod anchors;
 pub mod batch;
@@ -16,6 +17,7 @@ pub mod rpn;
 pub mod sada;
 pub mod sampler;
 mod tap;
+pub mod uda;
 
 pub use conventions::Conventions;
 pub use error::{Error, Result};

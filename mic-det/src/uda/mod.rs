@@ -1,0 +1,16 @@
+//! Training: the supervised source, SADA, and masked image consistency on top of either.
+
+mod adaptation;
+mod draws;
+mod log;
+mod options;
+mod pseudo_boxes;
+mod state;
+mod teacher;
+
+pub use adaptation::Adaptation;
+pub use draws::{Draws, MaskDraws};
+pub use options::{MaskedConsistency, Options, SgdOptions};
+pub use pseudo_boxes::PseudoBoxes;
+pub use state::{OPTIMIZER, STUDENT, TEACHER};
+pub use teacher::Teacher;
