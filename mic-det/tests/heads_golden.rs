@@ -101,7 +101,6 @@ fn check_report(report: &mic_nn::params::LoadReport) {
 }
 
 #[test]
-#[ignore = "proposals of the recorded second image come out in another order"]
 fn proposals() -> Result<()> {
     let golden = Golden::open("det", "rpn");
     let mut config = RpnConfig::default();

@@ -1,4 +1,7 @@
 //! Training: the supervised source, SADA, and masked image consistency on top of either.
+//!
+//! A draft: it compiles, but no step of it has been run or compared with the recordings yet, and no
+//! program uses it.
 
 mod adaptation;
 mod draws;
