@@ -121,3 +121,15 @@ fn the_real_frames_can_all_be_read() {
         );
     }
 }
+
+#[test]
+fn files_without_labels_give_images_only() {
+    let dir = tree();
+    let files = CamVid::open(dir.path(), Domain::Day).unwrap().into_files();
+    assert!(LabelledSet::get(&files, 0).is_ok());
+    let files = files.without_labels();
+    assert!(files.samples().iter().all(|sample| sample.label.is_none()));
+    assert!(UnlabelledSet::get(&files, 0).is_ok());
+    let error = LabelledSet::get(&files, 0).unwrap_err().to_string();
+    assert!(error.contains("opened without labels"), "{error}");
+}

@@ -59,7 +59,12 @@ pub fn files(set: &SetConfig, classes: &Classes, labelled: bool) -> Result<Optio
     };
     // A set that cannot be opened is a fault of the table that names it.
     let opened = opened.map_err(|error| Error::Config(format!("{}: {error}", set.key)));
-    opened.map(Some)
+    let opened = opened?;
+    Ok(Some(if labelled {
+        opened
+    } else {
+        opened.without_labels()
+    }))
 }
 
 /// Class statistics of the source, from the files that an earlier run or the original's tools left

@@ -65,6 +65,15 @@ pub struct FileSet {
 }
 
 impl FileSet {
+    /// The images alone: no label file is looked at from here on.
+    #[must_use]
+    pub fn without_labels(mut self) -> Self {
+        self.samples
+            .iter_mut()
+            .for_each(|sample| sample.label = None);
+        self
+    }
+
     /// The samples in the given order. `root` is the folder that the set as a whole lies in, where
     /// its class statistics are kept.
     ///

@@ -35,7 +35,7 @@ enum Command {
 ///
 /// Prints tables and findings and writes them with sample overlays to an HTML file. Exits with 1 if
 /// there are errors: files that cannot be read, labels without image size or class, ids outside the
-/// label map. Labels of the target are never read.
+/// label map. Label files of the target are never read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   mic-seg data check --config my.toml --html check.html")]
