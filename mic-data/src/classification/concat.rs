@@ -4,14 +4,13 @@ use image::RgbImage;
 
 use super::class_folders::same_classes;
 use super::sample::ClassifiedSet;
-use crate::joined::{ends, locate};
+use crate::joined::Joined;
 use crate::sample::{Unlabelled, UnlabelledSet};
 use crate::{Error, Result};
 
 /// Several labelled sets, one after the other. Classes are those of the first.
 pub struct Concat {
-    sets: Vec<Box<dyn ClassifiedSet>>,
-    ends: Vec<usize>,
+    sets: Joined<Box<dyn ClassifiedSet>>,
 }
 
 impl Concat {
@@ -31,19 +30,15 @@ impl Concat {
                 (&name, set.class_names()),
             )?;
         }
-        let ends = ends(sets.iter().map(|set| set.len()));
-        Ok(Self { sets, ends })
-    }
-
-    fn find(&self, index: usize) -> (&dyn ClassifiedSet, usize) {
-        let (set, index) = locate(&self.ends, index);
-        (self.sets[set].as_ref(), index)
+        Ok(Self {
+            sets: Joined::new(sets, |set| set.len()),
+        })
     }
 }
 
 impl ClassifiedSet for Concat {
     fn len(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+        self.sets.len()
     }
 
     fn class_names(&self) -> &[String] {
@@ -51,42 +46,42 @@ impl ClassifiedSet for Concat {
     }
 
     fn name(&self, index: usize) -> String {
-        let (set, index) = self.find(index);
+        let (set, index) = self.sets.find(index);
         set.name(index)
     }
 
     fn class(&self, index: usize) -> u32 {
-        let (set, index) = self.find(index);
+        let (set, index) = self.sets.find(index);
         set.class(index)
     }
 
     fn pixels(&self, index: usize) -> Result<RgbImage> {
-        let (set, index) = self.find(index);
+        let (set, index) = self.sets.find(index);
         set.pixels(index)
     }
 }
 
 /// Several sets of images without labels, one after the other.
 pub struct ConcatImages {
-    sets: Vec<Box<dyn UnlabelledSet>>,
-    ends: Vec<usize>,
+    sets: Joined<Box<dyn UnlabelledSet>>,
 }
 
 impl ConcatImages {
     /// Joins sets.
     pub fn new(sets: Vec<Box<dyn UnlabelledSet>>) -> Self {
-        let ends = ends(sets.iter().map(|set| set.len()));
-        Self { sets, ends }
+        Self {
+            sets: Joined::new(sets, |set| set.len()),
+        }
     }
 }
 
 impl UnlabelledSet for ConcatImages {
     fn len(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+        self.sets.len()
     }
 
     fn get(&self, index: usize) -> Result<Unlabelled> {
-        let (set, index) = locate(&self.ends, index);
-        self.sets[set].get(index)
+        let (set, index) = self.sets.find(index);
+        set.get(index)
     }
 }

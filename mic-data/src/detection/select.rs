@@ -8,7 +8,7 @@ use image::RgbImage;
 use super::boxes::Objects;
 use super::sample::{DetectionImages, DetectionSet};
 use crate::classification::same_classes;
-use crate::joined::{ends, locate};
+use crate::joined::Joined;
 use crate::sample::{Unlabelled, UnlabelledSet};
 use crate::{Error, Result};
 
@@ -96,8 +96,7 @@ impl<S: DetectionSet> DetectionSet for Selected<S> {
 
 /// Several sets, one after the other. Classes are those of the first.
 pub struct DetectionConcat {
-    sets: Vec<Box<dyn DetectionSet>>,
-    ends: Vec<usize>,
+    sets: Joined<Box<dyn DetectionSet>>,
 }
 
 impl DetectionConcat {
@@ -114,19 +113,15 @@ impl DetectionConcat {
             let name = format!("set {}", number + 1);
             same_classes(("set 1", first.class_names()), (&name, set.class_names()))?;
         }
-        let ends = ends(sets.iter().map(|set| set.len()));
-        Ok(Self { sets, ends })
-    }
-
-    fn find(&self, index: usize) -> (&dyn DetectionSet, usize) {
-        let (set, index) = locate(&self.ends, index);
-        (self.sets[set].as_ref(), index)
+        Ok(Self {
+            sets: Joined::new(sets, |set| set.len()),
+        })
     }
 }
 
 impl DetectionSet for DetectionConcat {
     fn len(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+        self.sets.len()
     }
 
     fn class_names(&self) -> &[String] {
@@ -134,59 +129,59 @@ impl DetectionSet for DetectionConcat {
     }
 
     fn name(&self, index: usize) -> String {
-        let (set, index) = self.find(index);
+        let (set, index) = self.sets.find(index);
         set.name(index)
     }
 
     fn path(&self, index: usize) -> PathBuf {
-        let (set, index) = self.find(index);
+        let (set, index) = self.sets.find(index);
         set.path(index)
     }
 
     fn size(&self, index: usize) -> (u32, u32) {
-        let (set, index) = self.find(index);
+        let (set, index) = self.sets.find(index);
         set.size(index)
     }
 
     fn objects(&self, index: usize) -> Objects {
-        let (set, index) = self.find(index);
+        let (set, index) = self.sets.find(index);
         set.objects(index)
     }
 
     fn pixels(&self, index: usize) -> Result<RgbImage> {
-        let (set, index) = self.find(index);
+        let (set, index) = self.sets.find(index);
         set.pixels(index)
     }
 }
 
 /// Several targets, one after the other.
 pub struct ImagesConcat {
-    sets: Vec<Arc<dyn DetectionImages>>,
-    ends: Vec<usize>,
+    sets: Joined<Arc<dyn DetectionImages>>,
 }
 
 impl ImagesConcat {
     /// Joins sets.
     pub fn new(sets: Vec<Arc<dyn DetectionImages>>) -> Self {
-        let ends = ends(sets.iter().map(|set| set.len()));
-        Self { sets, ends }
+        Self {
+            sets: Joined::new(sets, |set| set.len()),
+        }
     }
 }
 
 impl UnlabelledSet for ImagesConcat {
     fn len(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+        self.sets.len()
     }
 
     fn get(&self, index: usize) -> Result<Unlabelled> {
-        let (set, index) = locate(&self.ends, index);
-        self.sets[set].get(index)
+        let (set, index) = self.sets.find(index);
+        set.get(index)
     }
 }
 
 impl DetectionImages for ImagesConcat {
     fn size(&self, index: usize) -> Result<(u32, u32)> {
-        let (set, index) = locate(&self.ends, index);
-        self.sets[set].size(index)
+        let (set, index) = self.sets.find(index);
+        set.size(index)
     }
 }
