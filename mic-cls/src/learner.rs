@@ -13,7 +13,7 @@ use mic_data::classification::{
 };
 use mic_data::transform::keep_ratio;
 use mic_run::checkpoint::Content;
-use mic_run::histogram::Counted;
+use mic_run::histogram;
 use mic_run::record::{Evaluation, Histogram, Picture};
 use mic_run::{Learner, NonFinite, Stepped};
 
@@ -192,9 +192,7 @@ impl Learner for ClsLearner {
     }
 
     fn histograms(&mut self) -> Result<Vec<Histogram>> {
-        let params = self.adaptation.student().store.params();
-        let of = |(name, tensor): &(String, Tensor)| Ok(Counted::of(name, tensor)?.histogram);
-        params.iter().map(of).collect()
+        Ok(histogram::all(&self.adaptation.student().store.params())?)
     }
 
     fn content(&self) -> Result<Content> {

@@ -123,8 +123,7 @@ impl RunArgs {
     /// A line for people on standard error, unless `--quiet` was given.
     pub fn say(&self, line: &str) {
         if !self.quiet {
-            // Nothing is left to do if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            note(line);
         }
     }
 }
@@ -215,6 +214,70 @@ pub fn code_of(outcome: &Outcome) -> ExitCode {
     }
 }
 
+/// The exit code of a program that did something, after telling its error: 1, or 2 where `usage` says
+/// that it was asked for what cannot be done.
+pub fn exit<E: std::error::Error>(
+    done: std::result::Result<ExitCode, E>,
+    usage: impl FnOnce(&E) -> bool,
+) -> ExitCode {
+    let error = match done {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    note(&format!("error: {}", message(&error)));
+    if usage(&error) {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The error with those of its causes that it does not already tell, without the stack frames that
+/// candle appends to its messages under `RUST_BACKTRACE`.
+pub fn message(error: &dyn std::error::Error) -> String {
+    let told = |error: &dyn std::error::Error| {
+        let text = error.to_string();
+        let end = text.find("\n   0: ").unwrap_or(text.len());
+        text[..end].trim_end().to_owned()
+    };
+    let mut text = told(error);
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = told(error);
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// `value` as indented JSON with a line end.
+///
+/// # Errors
+/// A value that JSON cannot express.
+pub fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value);
+    text.map(|text| text + "\n")
+        .map_err(|error| Error::Run(format!("cannot write the results as JSON: {error}")))
+}
+
+/// Writes results, which are what standard output is for.
+///
+/// # Errors
+/// A standard output that is closed or full.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Error::Run(format!("cannot write to standard output: {error}")))
+}
+
+/// A line for people, on standard error.
+pub fn note(text: &str) {
+    // Nothing is left to do if standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Sends the program's own messages to standard error: warnings, with `verbose` more, or what
 /// `RUST_LOG` asks for.
 pub fn init_logging(verbose: u8) {
@@ -236,6 +299,21 @@ pub fn init_logging(verbose: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = Error::Io {
+            path: "a.png".into(),
+            source: std::io::Error::other("disk on fire"),
+        };
+        assert_eq!(message(&error), "cannot access a.png: disk on fire");
+    }
+
+    #[test]
+    fn stack_frames_are_left_out() {
+        let error = Error::Run("no such tensor\n   0: candle_core::bt\n   1: main\n".into());
+        assert_eq!(message(&error), "no such tensor");
+    }
 
     #[test]
     fn only_changes_that_matter_count() {

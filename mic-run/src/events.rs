@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::record::{Evaluation, Event};
+use crate::record::Event;
 use crate::watch::Watch;
 use crate::{Error, Result};
 
@@ -102,38 +102,10 @@ impl Watch for EventLog {
     }
 }
 
-/// Calls `with` with every event of a file, in order; lines that are none are passed over.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn read(path: &Path, mut with: impl FnMut(Event)) -> Result<()> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    for line in BufReader::new(file).split(b'\n') {
-        if let Ok(event) = serde_json::from_slice(&line.map_err(Error::io(path))?) {
-            with(event);
-        }
-    }
-    Ok(())
-}
-
-/// The evaluations of a file, in order.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn evaluations(path: &Path) -> Result<Vec<Evaluation>> {
-    let mut all = Vec::new();
-    read(path, |event| {
-        if let Event::Evaluation(evaluation) = event {
-            all.push(evaluation);
-        }
-    })?;
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::StepRecord;
+    use crate::record::{Evaluation, StepRecord};
 
     fn step(step: u64) -> Event {
         Event::Step(StepRecord {
@@ -142,10 +114,14 @@ mod tests {
         })
     }
 
+    fn events(path: &Path) -> Vec<Event> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    }
+
     fn steps(path: &Path) -> Vec<u64> {
-        let mut done = Vec::new();
-        read(path, |event| done.push(event.done())).unwrap();
-        done
+        events(path).iter().map(Event::done).collect()
     }
 
     #[test]
@@ -167,7 +143,8 @@ mod tests {
         log.event(&step(3));
         log.finish().unwrap();
         assert_eq!(steps(&path), [1, 2, 3, 3, 4]);
-        assert_eq!(evaluations(&path).unwrap().len(), 1);
+        let evaluation = |event: &&Event| matches!(event, Event::Evaluation(_));
+        assert_eq!(events(&path).iter().filter(evaluation).count(), 1);
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub struct Counted {
     pub infinite: u64,
 }
 
+/// The histograms of named tensors.
+///
+/// # Errors
+/// Those of [`Counted::of`].
+pub fn all(tensors: &[(String, Tensor)]) -> Result<Vec<Histogram>> {
+    let of = |(name, tensor): &(String, Tensor)| Ok(Counted::of(name, tensor)?.histogram);
+    tensors.iter().map(of).collect()
+}
+
 impl Counted {
     /// Counts `tensor` (any shape, on any device, read as f64 if it is that and as f32 otherwise)
     /// into [`BINS`] bins of equal width from the smallest to the largest finite value. Each bin

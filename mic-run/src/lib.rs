@@ -20,6 +20,7 @@
 
 pub mod checkpoint;
 pub mod cli;
+pub mod config;
 pub mod difference;
 pub mod distributed;
 pub mod error;
@@ -40,6 +41,7 @@ pub mod result;
 pub mod runs;
 pub mod signals;
 pub mod slurm;
+pub mod state;
 pub mod tensorboard;
 pub mod train;
 pub mod watch;

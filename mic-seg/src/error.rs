@@ -15,7 +15,7 @@ pub enum Error {
     NonFinite(#[from] mic_run::NonFinite),
     /// The run around the training failed.
     #[error(transparent)]
-    Harness(#[from] mic_run::Error),
+    Harness(mic_run::Error),
     /// Data that cannot be read.
     #[error(transparent)]
     Data(#[from] mic_data::Error),
@@ -29,3 +29,12 @@ pub enum Error {
 
 /// `std::result::Result` with this crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<mic_run::Error> for Error {
+    fn from(error: mic_run::Error) -> Self {
+        match error {
+            mic_run::Error::Usage(message) => Self::Config(message),
+            other => Self::Harness(other),
+        }
+    }
+}

@@ -18,7 +18,7 @@ use mic_run::checkpoint::Content;
 use mic_run::distributed::{
     BUCKET_BYTES, Communicator, average, broadcast_store, mean, same_everywhere,
 };
-use mic_run::histogram::Counted;
+use mic_run::histogram;
 use mic_run::record::{Evaluation, Histogram, Picture};
 use mic_run::{Learner, NonFinite, Stepped};
 
@@ -313,9 +313,7 @@ impl Learner for SegLearner {
     }
 
     fn histograms(&mut self) -> Result<Vec<Histogram>> {
-        let params = self.method.store().params();
-        let of = |(name, tensor): &(String, Tensor)| Ok(Counted::of(name, tensor)?.histogram);
-        params.iter().map(of).collect()
+        Ok(histogram::all(&self.method.store().params())?)
     }
 
     fn content(&self) -> Result<Content> {

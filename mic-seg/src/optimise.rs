@@ -7,6 +7,7 @@ use mic_nn::optim::{AdamW, AdamWConfig, Grads, GroupRules, Optimizer, Rule, Sgd,
 use mic_nn::schedule::{LinearDecay, PolyWarmup, Schedule};
 use mic_run::NonFinite;
 use mic_run::record::Scalars;
+use mic_run::state::{below, prefixed};
 
 use crate::Result;
 use crate::config::{self, Config, OptimizerKind};
@@ -108,19 +109,12 @@ impl Optimisation {
 
     /// The optimiser's state, by names that begin with [`OPTIMIZER`].
     pub(crate) fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let state = self.optimizer.state()?.into_iter();
-        Ok(state
-            .map(|(name, t)| (format!("{OPTIMIZER}{name}"), t))
-            .collect())
+        Ok(prefixed(OPTIMIZER, self.optimizer.state()?))
     }
 
     /// Takes back what [`state`](Self::state) gave.
     pub(crate) fn restore(&mut self, content: &HashMap<String, Tensor>) -> Result<()> {
-        let own = content.iter().filter_map(|(name, tensor)| {
-            let name = name.strip_prefix(OPTIMIZER)?;
-            Some((name.to_owned(), tensor.clone()))
-        });
-        Ok(self.optimizer.load_state(&own.collect())?)
+        Ok(self.optimizer.load_state(&below(content, OPTIMIZER))?)
     }
 }
 

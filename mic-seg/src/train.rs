@@ -16,6 +16,7 @@ use mic_nn::threads::train_in_pool;
 use mic_run::Learner;
 use mic_run::distributed::{Backend, Communicator, Launch, Single, connect};
 use mic_run::memory::readable;
+use mic_run::state::collect;
 use mic_run::train::{Outcome, Plan, Session};
 
 use crate::config::{Config, Images, SetConfig};
@@ -24,7 +25,7 @@ use crate::learner::SegLearner;
 pub use crate::learner::WAITED;
 use crate::metrics::{Confusion, Metrics};
 use crate::model::{Backbone, SegmentorConfig};
-use crate::uda::{Options, Training};
+use crate::uda::{Options, STUDENT, TEACHER, Training};
 use crate::{Error, Result, footprint, sets, weights};
 
 /// The images of a run, opened.
@@ -140,7 +141,8 @@ pub fn run(
                 learner.restore(content, session.progress.step)?;
             }
             learner.agree(session.progress.step)?;
-            if session.folder.is_some() {
+            // A resumed run has told it before, and is to go on at once.
+            if session.folder.is_some() && session.progress.step == 0 {
                 tell_footprint(config, setup, learner.method(), &mut session)?;
             }
             mic_run::train::train(&mut learner, &plan(config)?, session)
@@ -291,14 +293,9 @@ impl Trained {
     /// # Errors
     /// An unwritable file.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let named = |prefix: &str, store: &Store| {
-            let rename = |(name, tensor)| (format!("{prefix}{name}"), tensor);
-            store.state().into_iter().map(rename).collect::<Vec<_>>()
-        };
-        let mut tensors = named("model.", self.method.store());
-        if let Some(teacher) = self.method.teacher() {
-            tensors.extend(named("ema_model.", teacher.store()));
-        }
+        let mut networks = vec![(STUDENT, self.method.store())];
+        networks.extend(self.method.teacher().map(|t| (TEACHER, t.store())));
+        let tensors = collect(&networks);
         let config = self.config.to_toml()?;
         weights::write(path, &tensors, HashMap::from([("config".into(), config)]))
     }

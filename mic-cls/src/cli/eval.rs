@@ -6,12 +6,12 @@ use indicatif::ProgressBar;
 use mic_data::classification::EvaluationSet;
 use serde::Serialize;
 
-use super::{json, print};
 use crate::config::Config;
 use crate::evaluate::{EvalBatch, evaluate};
 use crate::inference::Predictor;
 use crate::metrics::Metrics;
 use crate::{Error, Result, sets};
+use mic_run::cli::{json, print};
 
 /// Measure a checkpoint on labelled images.
 ///
@@ -105,5 +105,5 @@ pub(super) fn run(args: &Args) -> Result<()> {
         std::fs::write(path, json(&report)?)
             .map_err(|error| Error::Run(format!("cannot write {}: {error}", path.display())))?;
     }
-    print(&metrics.table(predictor.classes()))
+    Ok(print(&metrics.table(predictor.classes()))?)
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::print;
 use crate::config::Config;
 use crate::inference::Predictor;
 use crate::predict::{Prediction, files, predict};
 use crate::{Error, Result};
+use mic_run::cli::print;
 
 /// Images that are classified at a time.
 const BATCH: usize = 16;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use mic_run::RunOptions;
 
-use super::check::{at_least, one_of, refuse};
 use super::raw::{RawConfig, RawTrain};
 use super::{DataConfig, MaskOptions, Method, ModelConfig, OptimizerConfig};
 use crate::{Error, Result};
+use mic_run::config::check::{at_least, one_of, refuse};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use mic_data::classification::{ImageTransform, Published, Resizing, SourceConfig, Split};
 
-use super::check::{at_least, one_of, positive, refuse, required, within};
 use super::raw::{RawData, RawSet};
 use crate::{Error, Result};
+use mic_run::config::check::{at_least, one_of, positive, refuse, required, within};
 
 /// The images of a run.
 #[derive(Clone, Debug, PartialEq)]

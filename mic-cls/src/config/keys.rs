@@ -1,50 +1,14 @@
-//! Unknown keys, reported with the known key that was probably meant.
+//! The keys that a configuration file may have.
 
 use mic_run::RunOptions;
-use toml::{Table, Value};
+use mic_run::config::KnownKeys;
 
-use super::distance::nearest;
 use super::raw::*;
-use crate::{Error, Result};
+use crate::Result;
 
-/// Refuses the first key of `table` that no table of [`RawConfig`] has.
-pub(super) fn check(table: &Table, origin: &str) -> Result<()> {
-    let known = Table::try_from(full())
-        .map_err(|error| Error::Config(format!("cannot list the known keys: {error}")))?;
-    compare(table, &known, "", origin)
-}
-
-fn compare(table: &Table, known: &Table, path: &str, origin: &str) -> Result<()> {
-    for (key, value) in table {
-        match known.get(key) {
-            None => return Err(unknown(key, known, path, origin)),
-            Some(Value::Table(inner)) => {
-                if let Value::Table(value) = value {
-                    compare(value, inner, &format!("{path}{key}."), origin)?;
-                }
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
-}
-
-fn unknown(key: &str, known: &Table, path: &str, origin: &str) -> Error {
-    let names = || known.keys().map(String::as_str);
-    let help = match nearest(key, names()) {
-        Some(near) => format!("did you mean {path}{near}?"),
-        None => {
-            let listed: Vec<&str> = names().collect();
-            let table = path.trim_end_matches('.');
-            let place = if table.is_empty() {
-                "the top level".to_owned()
-            } else {
-                format!("[{table}]")
-            };
-            format!("{place} has {}", listed.join(", "))
-        }
-    };
-    Error::Config(format!("{origin}: unknown key {path}{key}; {help}"))
+/// All of them.
+pub(super) fn known() -> Result<KnownKeys> {
+    Ok(KnownKeys::of(&full(), &[])?)
 }
 
 /// A configuration in which every optional key is present. Structs with such keys are written out in

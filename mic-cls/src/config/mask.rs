@@ -2,10 +2,10 @@
 
 use mic_core::Confidence;
 
-use super::check::{at_least, one_of, refuse, share};
 use super::raw::RawMask;
 use crate::Result;
 use crate::uda::{TeacherNorm, WeightedLosses};
+use mic_run::config::check::{at_least, one_of, refuse, share};
 
 /// Masked image consistency (MIC, sec. 3.2).
 #[derive(Clone, Debug, PartialEq)]

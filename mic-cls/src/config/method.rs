@@ -1,10 +1,10 @@
 //! How the network is trained.
 
-use super::check::{at_least, not_negative, one_of, positive};
 use super::raw::RawMethod;
 use crate::Result;
 use crate::losses::DomainLoss;
 use crate::uda::Statistics;
+use mic_run::config::check::{at_least, not_negative, one_of, positive};
 
 /// The training method: source cross-entropy alone without the optional parts.
 #[derive(Clone, Debug, PartialEq)]

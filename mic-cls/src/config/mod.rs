@@ -1,16 +1,13 @@
 //! A run's configuration: the TOML file as written ([`raw`]), and what it means once checked
 //! ([`Config`]). Nothing that holds a [`Config`] checks it again.
 
-mod check;
 mod checked;
 mod data;
-mod distance;
 mod keys;
 mod mask;
 mod method;
 mod model;
 mod optimizer;
-mod overrides;
 pub mod raw;
 mod read;
 

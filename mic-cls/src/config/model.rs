@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use mic_nn::models::resnet::{BlockKind, ResNetConfig};
 use mic_nn::models::vit::{Pool, VitConfig, VitSize};
 
-use super::check::{at_least, one_of, refuse, required};
 use super::raw::{RawModel, RawResNet, RawVit};
 use crate::model::{BackboneConfig, LeNetConfig};
 use crate::{Error, Result};
+use mic_run::config::check::{at_least, one_of, refuse, required};
 
 /// The network.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,8 @@
 //! Optimiser and learning-rate schedule.
 
-use super::check::{not_negative, positive, within};
 use super::raw::RawOptimizer;
 use crate::Result;
+use mic_run::config::check::{not_negative, positive, within};
 
 /// Stochastic gradient descent, learning rate `lr (1 + gamma step)^-power`.
 #[derive(Clone, Debug, PartialEq)]

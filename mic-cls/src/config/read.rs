@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use toml::Table;
+use mic_run::config::{read, read_file};
 
 use super::raw::RawConfig;
-use super::{Config, keys, overrides};
+use super::{Config, keys};
 use crate::{Error, Result};
 
 impl Config {
@@ -16,8 +16,7 @@ impl Config {
     /// [`Error::Config`] names the file or key, what was found and what is allowed.
     pub fn from_file(path: &Path, sets: &[String]) -> Result<Self> {
         let name = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::Config(format!("cannot read configuration {name}: {error}")))?;
+        let text = read_file(path)?;
         Self::from_toml_str(&text, &name.to_string(), sets)
     }
 
@@ -27,25 +26,7 @@ impl Config {
     ///
     /// Those of [`Config::from_file`].
     pub fn from_toml_str(text: &str, source_name: &str, sets: &[String]) -> Result<Self> {
-        let failed = |error: &dyn std::fmt::Display| {
-            let error = error.to_string();
-            Error::Config(format!("{source_name}: {}", error.trim_end()))
-        };
-        let mut table: Table = text.parse().map_err(|e| failed(&e))?;
-        keys::check(&table, source_name)?;
-        // The text alone first: its errors point to a line.
-        toml::from_str::<RawConfig>(text).map_err(|e| failed(&e))?;
-        for set in sets {
-            overrides::apply(&mut table, set)?;
-            let origin = format!("--set {set}");
-            keys::check(&table, &origin)?;
-            let checked: std::result::Result<RawConfig, _> = table.clone().try_into();
-            checked.map_err(|error| {
-                let error = error.to_string();
-                Error::Config(format!("{origin}: {}", error.trim_end()))
-            })?;
-        }
-        let raw: RawConfig = table.try_into().map_err(|e| failed(&e))?;
+        let raw: RawConfig = read(text, source_name, sets, &keys::known()?)?;
         raw.check().map_err(|error| match error {
             Error::Config(message) => Error::Config(format!("{source_name}: {message}")),
             other => other,

@@ -12,9 +12,9 @@ use mic_data::findings::Severity;
 use mic_data::prepare::{Preparation, PreparedSet, prepare};
 use mic_data::{LabelledSet, RareClassSampler, RcsConfig};
 
-use super::{note, print};
 use crate::config::{Config, SetConfig, SetKind};
 use crate::{Error, Result, sets};
+use mic_run::cli::{message, note, print};
 
 /// Check, count, prepare and show the images of a run.
 #[derive(Debug, clap::Args)]
@@ -214,7 +214,7 @@ fn check(args: &CheckArgs) -> Result<()> {
         match Opened::open(set, &config, place != 1) {
             Ok(set) => opened.push(Some(set)),
             Err(error) => {
-                report.find(Severity::Error, None, super::message(&error));
+                report.find(Severity::Error, None, message(&error));
                 opened.push(None);
             }
         }
@@ -354,7 +354,7 @@ fn stats(args: &StatsArgs) -> Result<()> {
         rows: rows.collect(),
         colours: Vec::new(),
     };
-    print(&table.to_text())
+    Ok(print(&table.to_text())?)
 }
 
 fn run_prepare(args: &PrepareArgs) -> Result<()> {
@@ -377,14 +377,14 @@ fn run_prepare(args: &PrepareArgs) -> Result<()> {
     });
     bar.finish_and_clear();
     let prepared = prepared?;
-    print(&format!(
+    Ok(print(&format!(
         "{} labels: {} converted, {} were done already; class statistics of {} in {}\n",
         prepared.labels,
         prepared.converted,
         prepared.labels - prepared.converted,
         prepared.counted,
         prepared.out.display()
-    ))
+    ))?)
 }
 
 fn show(args: &ShowArgs) -> Result<()> {

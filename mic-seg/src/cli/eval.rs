@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{json, print};
 use crate::config::Config;
 use crate::evaluate::evaluate_each;
 use crate::inference::Predictor;
 use crate::metrics::Metrics;
 use crate::{Error, Result, sets};
+use mic_run::cli::{json, print};
 
 /// Measure a checkpoint on labelled images.
 ///
@@ -95,5 +95,5 @@ pub(super) fn run(args: &Args) -> Result<()> {
         std::fs::write(path, json(&report)?)
             .map_err(|error| Error::Run(format!("cannot write {}: {error}", path.display())))?;
     }
-    print(&metrics.table(config.classes.names()))
+    Ok(print(&metrics.table(config.classes.names()))?)
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::print;
 use crate::inference::Predictor;
 use crate::predict::{plan, predict_file};
 use crate::{Error, Result};
+use mic_run::cli::print;
 
 /// Segment images of any size.
 ///

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mic_run::cli::{Recorders, RunArgs, code_of, conclude};
+use mic_run::cli::{Recorders, RunArgs, code_of, conclude, print};
 use mic_run::distributed::Launch;
 use mic_run::folder::CONFIG;
 use mic_run::signals::StopRequest;
 use mic_run::train::{Ending, Session};
 
-use super::print;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::train::{self, Setup, Start};

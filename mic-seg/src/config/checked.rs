@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use mic_data::Classes;
 use mic_run::RunOptions;
 
-use super::check::{at_least_one, not_negative, one_of, refuse};
 use super::label_map::parse_colour;
 use super::raw::{RawConfig, RawData, RawTrain};
 use super::{
@@ -13,6 +12,7 @@ use super::{
 };
 use crate::model::SegmentorConfig;
 use crate::{Error, Result};
+use mic_run::config::check::{at_least_one, not_negative, one_of, refuse};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]

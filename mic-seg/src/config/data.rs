@@ -6,10 +6,10 @@ use mic_data::transform::Normalise;
 use mic_data::uda::Photometric;
 use mic_data::{Classes, PipelineConfig, RcsConfig};
 
-use super::check::{at_least_one, not_negative, one_of, positive, refuse, size, within};
 use super::raw::{RawConfig, RawRcs, RawSet};
 use super::set::{Role, SetConfig};
 use crate::Result;
+use mic_run::config::check::{at_least_one, not_negative, one_of, positive, refuse, size, within};
 
 /// The images of a run.
 #[derive(Clone, Debug)]

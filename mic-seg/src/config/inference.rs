@@ -1,8 +1,8 @@
 //! How a trained network sees images of any size.
 
-use super::check::{at_least_one, one_of, refuse, required, size};
 use super::raw::RawInference;
 use crate::Result;
+use mic_run::config::check::{at_least_one, one_of, refuse, required, size};
 
 /// How a trained network sees images of any size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

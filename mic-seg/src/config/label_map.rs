@@ -3,10 +3,10 @@
 use mic_data::label_map::Unlisted;
 use mic_data::{Classes, IGNORE, LabelMap};
 
-use super::check::{one_of, refuse};
-use super::distance::nearest;
 use super::raw::RawLabelMap;
 use crate::Result;
+use mic_run::config::check::{one_of, refuse};
+use mic_run::config::nearest;
 
 pub(super) fn label_map(key: &str, raw: &RawLabelMap, classes: &Classes) -> Result<LabelMap> {
     let table = match raw {

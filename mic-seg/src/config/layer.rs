@@ -1,9 +1,9 @@
 //! The layers of a DAFormer head.
 
-use super::check::{at_least_one, one_of, refuse};
 use super::raw::{RawLayer, RawLayerTable};
 use crate::Result;
 use crate::model::{AsppConfig, IsaConfig, LayerConfig};
+use mic_run::config::check::{at_least_one, one_of, refuse};
 
 /// What a layer inherits from the head.
 pub(super) struct Inherited<'a> {
@@ -62,7 +62,7 @@ pub(super) fn check(key: &str, raw: &RawLayer, inherited: &Inherited) -> Result<
     if kernel.is_multiple_of(2) {
         return refuse(&format!("{key}.kernel"), kernel, "an odd number");
     }
-    let aspp = || {
+    let aspp = || -> Result<AsppConfig> {
         let own = table.dilations.as_deref();
         let dilations = own.unwrap_or(inherited.dilations);
         if dilations.is_empty() || dilations.contains(&0) {

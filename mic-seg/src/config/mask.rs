@@ -1,8 +1,8 @@
 //! Masked image consistency: which images, which blocks, which teacher.
 
-use super::check::{at_least_one, not_negative, one_of, refuse, share};
 use super::raw::{RawMask, RawThreshold};
 use crate::Result;
+use mic_run::config::check::{at_least_one, not_negative, one_of, refuse, share};
 
 /// The images of the masked batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

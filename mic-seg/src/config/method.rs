@@ -1,9 +1,11 @@
 //! How the network is trained.
 
-use super::check::{at_least_one, not_negative, one_of, positive, refuse, required, share};
 use super::raw::{RawConfig, RawMethod};
 use crate::Result;
 use crate::uda::AdversarialLoss;
+use mic_run::config::check::{
+    at_least_one, not_negative, one_of, positive, refuse, required, share,
+};
 
 /// The training method.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,10 +1,8 @@
 //! A run's configuration: the TOML file as written ([`raw`]), and what it means once checked
 //! ([`Config`]). Nothing that holds a [`Config`] checks it again.
 
-mod check;
 mod checked;
 mod data;
-mod distance;
 mod inference;
 mod keys;
 mod label_map;
@@ -13,7 +11,6 @@ mod mask;
 mod method;
 mod model;
 mod optimizer;
-mod overrides;
 pub mod raw;
 mod raw_model;
 mod read;

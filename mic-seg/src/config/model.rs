@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use mic_nn::models::vit::VitSize;
 
-use super::check::{at_least_one, one_of, positive, refuse, required, share, size, within};
 use super::layer::{self, Inherited};
 use super::raw::{RawHrda, RawLayer, RawMit, RawModel};
 use crate::Result;
 use crate::model::{
     AsppConfig, DetailCrop, DetailFeatures, HrdaConfig, LayerConfig, ScaleAttention,
+};
+use mic_run::config::check::{
+    at_least_one, one_of, positive, refuse, required, share, size, within,
 };
 
 /// The network.

@@ -1,8 +1,8 @@
 //! Optimiser and learning-rate schedule.
 
-use super::check::{not_negative, one_of, positive, share, within};
 use super::raw::RawOptimizer;
 use crate::Result;
+use mic_run::config::check::{not_negative, one_of, positive, share, within};
 
 /// Optimiser and schedule.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,10 +6,10 @@ use mic_data::datasets::{self, Condition, Domain, Margins, Pattern, Published};
 use mic_data::scenes::{SceneConfig, Split, Style};
 use mic_data::{Classes, LabelMap};
 
-use super::check::{at_least_one, one_of, refuse, required, size};
 use super::label_map::label_map;
 use super::raw::RawSet;
 use crate::{Error, Result};
+use mic_run::config::check::{at_least_one, one_of, refuse, required, size};
 
 /// One set of images.
 #[derive(Clone, Debug)]

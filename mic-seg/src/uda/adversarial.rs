@@ -10,9 +10,10 @@ use mic_nn::forward::{Drops, Forward};
 use mic_nn::ops::{self, Reduction};
 use mic_nn::optim::{AdamW, AdamWConfig, Grads, GroupRules, Optimizer};
 use mic_nn::params::Store;
+use mic_run::state::{below, collect, prefixed};
 
 use super::consistency::Consistency;
-use super::pass::{Student, Supervision};
+use super::pass::Student;
 use super::trace::{Tap, Trace, missing};
 use super::training::{check, own_mask_teacher};
 use super::{AdversarialLoss, AdversarialOptions, Draws, Options, TargetUse, Teacher, state};
@@ -128,10 +129,9 @@ impl Adversarial {
     /// # Errors
     /// If the optimiser's state cannot be read.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut state = state::collect(&self.stores());
-        let rename = |(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor);
-        state.extend(self.optimizer.state()?.into_iter().map(rename));
-        Ok(state)
+        let mut all = collect(&self.stores());
+        all.extend(prefixed(OPTIMIZER, self.optimizer.state()?));
+        Ok(all)
     }
 
     /// Continues from a [`state`](Self::state).
@@ -140,11 +140,7 @@ impl Adversarial {
     /// A state that does not fit the method; names the tensor.
     pub fn restore(&mut self, saved: &HashMap<String, Tensor>) -> Result<()> {
         state::restore(&self.stores(), saved)?;
-        let below = |(name, tensor): (&String, &Tensor)| {
-            Some((name.strip_prefix(OPTIMIZER)?.to_owned(), tensor.clone()))
-        };
-        let state = saved.iter().filter_map(below).collect();
-        Ok(self.optimizer.load_state(&state)?)
+        Ok(self.optimizer.load_state(&below(saved, OPTIMIZER))?)
     }
 
     fn stores(&self) -> Vec<(&'static str, &Store)> {
@@ -181,16 +177,8 @@ impl Adversarial {
 
         // Supervised source loss.
         let source = &batch.source;
-        let image = match &draws.source {
-            Some(strong) => strong.apply(&source.image, &self.options.normalization)?,
-            None => source.image.clone(),
-        };
-        let truth = Supervision {
-            label: &source.label,
-            weight: None,
-        };
-        let crop = draws.crops.source.as_ref();
-        let (output, losses) = student.pass("source", &image, crop, &truth, trace)?;
+        let normalization = &self.options.normalization;
+        let (_, output, losses) = student.source_pass(source, draws, normalization, trace)?;
         let source_logits = output.logits.detach();
         self.grads.accumulate(&backward(&losses.total()?)?)?;
         drop((output, losses));
@@ -212,12 +200,8 @@ impl Adversarial {
         drop((output, fake, loss));
 
         // Masked image consistency.
-        if let Some(masked) = &self.options.masked {
-            let consistency = Consistency {
-                options: masked,
-                teacher: self.mask_teacher.as_ref(),
-                normalization: &self.options.normalization,
-            };
+        let consistency = Consistency::of(&self.options, self.mask_teacher.as_ref());
+        if let Some(consistency) = consistency {
             let loss = consistency.loss(&student, batch, draws, None, trace)?;
             self.grads.accumulate(&backward(&loss)?)?;
         }

@@ -8,19 +8,28 @@ use mic_data::UdaBatch;
 
 use super::pass::{Student, Supervision};
 use super::trace::{Trace, missing};
-use super::{Draws, MaskDraws, MaskedConsistency, Teacher};
+use super::{Draws, MaskDraws, MaskedConsistency, Options, Teacher};
 use crate::Result;
 use crate::config::Images;
 
 /// What masked consistency needs besides the student.
 pub(super) struct Consistency<'a> {
-    pub(super) options: &'a MaskedConsistency,
+    options: &'a MaskedConsistency,
     /// Its own teacher, if it has one.
-    pub(super) teacher: Option<&'a Teacher>,
-    pub(super) normalization: &'a Normalization,
+    teacher: Option<&'a Teacher>,
+    normalization: &'a Normalization,
 }
 
-impl Consistency<'_> {
+impl<'a> Consistency<'a> {
+    /// That of the options, if they ask for it.
+    pub(super) fn of(options: &'a Options, teacher: Option<&'a Teacher>) -> Option<Self> {
+        Some(Self {
+            options: options.masked.as_ref()?,
+            teacher,
+            normalization: &options.normalization,
+        })
+    }
+
     /// The loss on masked images, scaled. `shared` are the method's pseudo-labels, used without a
     /// teacher of its own. With HRDA the factor scales the loss of the whole prediction alone, as in
     /// the reference.

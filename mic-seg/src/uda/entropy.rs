@@ -10,9 +10,10 @@ use mic_nn::forward::{Drops, Forward};
 use mic_nn::ops;
 use mic_nn::optim::Grads;
 use mic_nn::params::Store;
+use mic_run::state::collect;
 
 use super::consistency::Consistency;
-use super::pass::{Student, Supervision};
+use super::pass::Student;
 use super::trace::{Tap, Trace, missing};
 use super::training::{check, own_mask_teacher};
 use super::{Draws, Options, TargetUse, Teacher, state};
@@ -84,7 +85,7 @@ impl EntropyMinimisation {
 
     /// As [`SelfTraining::state`](super::SelfTraining::state).
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        state::collect(&self.stores())
+        collect(&self.stores())
     }
 
     /// Continues from a [`state`](Self::state).
@@ -127,16 +128,8 @@ impl EntropyMinimisation {
 
         // Supervised source loss.
         let source = &batch.source;
-        let image = match &draws.source {
-            Some(strong) => strong.apply(&source.image, &self.options.normalization)?,
-            None => source.image.clone(),
-        };
-        let truth = Supervision {
-            label: &source.label,
-            weight: None,
-        };
-        let crop = draws.crops.source.as_ref();
-        let (_, losses) = student.pass("source", &image, crop, &truth, trace)?;
+        let normalization = &self.options.normalization;
+        let (_, _, losses) = student.source_pass(source, draws, normalization, trace)?;
         self.grads.accumulate(&backward(&losses.total()?)?)?;
         drop(losses);
 
@@ -157,12 +150,8 @@ impl EntropyMinimisation {
         drop((output, logits, entropy, loss));
 
         // Masked image consistency.
-        if let Some(masked) = &self.options.masked {
-            let consistency = Consistency {
-                options: masked,
-                teacher: self.mask_teacher.as_ref(),
-                normalization: &self.options.normalization,
-            };
+        let consistency = Consistency::of(&self.options, self.mask_teacher.as_ref());
+        if let Some(consistency) = consistency {
             let loss = consistency.loss(&student, batch, draws, None, trace)?;
             self.grads.accumulate(&backward(&loss)?)?;
         }

@@ -1,9 +1,12 @@
 //! One supervised pass of the student.
 
 use candle_core::Tensor;
+use mic_core::augment::Normalization;
+use mic_data::SourceBatch;
 use mic_nn::forward::Forward;
 use mic_nn::ops::{self, CrossEntropyOptions};
 
+use super::Draws;
 use super::trace::Trace;
 use crate::Result;
 use crate::model::{CropBox, Detail, HrdaConfig, Output, Segmentor};
@@ -39,6 +42,28 @@ pub(super) struct Student<'a> {
 }
 
 impl Student<'_> {
+    /// The supervised pass on the source images, their colours changed where that is drawn. Gives the
+    /// images that the student saw, too.
+    pub(super) fn source_pass(
+        &self,
+        source: &SourceBatch,
+        draws: &Draws,
+        normalization: &Normalization,
+        trace: &mut Trace,
+    ) -> Result<(Tensor, Output, Losses)> {
+        let image = match &draws.source {
+            Some(strong) => strong.apply(&source.image, normalization)?,
+            None => source.image.clone(),
+        };
+        let truth = Supervision {
+            label: &source.label,
+            weight: None,
+        };
+        let crop = draws.crops.source.as_ref();
+        let (output, losses) = self.pass("source", &image, crop, &truth, trace)?;
+        Ok((image, output, losses))
+    }
+
     /// Predicts images (B, 3, H, W) and computes the loss, the mean over all pixels. `name` is
     /// `source`, `mix` or `masked`.
     pub(super) fn pass(

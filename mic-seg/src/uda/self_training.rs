@@ -9,6 +9,7 @@ use mic_nn::autograd::backward;
 use mic_nn::forward::{Drops, Forward};
 use mic_nn::optim::Grads;
 use mic_nn::params::Store;
+use mic_run::state::collect;
 
 use super::class_mix::mix;
 use super::consistency::Consistency;
@@ -106,7 +107,7 @@ impl SelfTraining {
     /// `mic_teacher.`. They share storage with the networks: write or copy them before the next
     /// step.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        state::collect(&self.stores())
+        collect(&self.stores())
     }
 
     /// Continues from a [`state`](Self::state): the following steps, with the same numbers and
@@ -167,18 +168,13 @@ impl SelfTraining {
 
         // Supervised source loss, and the distance of its features to ImageNet's.
         let source = &batch.source;
-        let image = match &draws.source {
-            Some(strong) => strong.apply(&source.image, &self.options.normalization)?,
-            None => source.image.clone(),
-        };
-        let truth = Supervision {
-            label: &source.label,
-            weight: None,
-        };
-        let crop = draws.crops.source.as_ref();
-        let (output, losses) = student.pass("source", &image, crop, &truth, trace)?;
+        let normalization = &self.options.normalization;
+        let (image, output, losses) = student.source_pass(source, draws, normalization, trace)?;
         let mut loss = losses.total()?;
-        if let Some(distance) = self.feature_distance(&output, &image, truth.label, crop, trace)? {
+        let crop = draws.crops.source.as_ref();
+        if let Some(distance) =
+            self.feature_distance(&output, &image, &source.label, crop, trace)?
+        {
             trace.loss("src.loss_imnet_feat_dist", &distance)?;
             loss = (loss + distance)?;
         } else if self.options.feature_distance.is_some() {
@@ -222,12 +218,8 @@ impl SelfTraining {
         }
 
         // Masked image consistency.
-        if let Some(masked) = &self.options.masked {
-            let consistency = Consistency {
-                options: masked,
-                teacher: self.mask_teacher.as_ref(),
-                normalization: &self.options.normalization,
-            };
+        let consistency = Consistency::of(&self.options, self.mask_teacher.as_ref());
+        if let Some(consistency) = consistency {
             let loss = consistency.loss(&student, batch, draws, pseudo, trace)?;
             self.grads.accumulate(&backward(&loss)?)?;
         }

@@ -1,10 +1,7 @@
 //! Spelling help: the word a typing error stood for.
 
 /// The candidate nearest to `word` by edits of one letter, if it is near enough to be meant.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let ranked = candidates.into_iter().map(|c| (edits(word, c), c));
     let (distance, best) = ranked.min_by_key(|(distance, _)| *distance)?;
     let longer = word.chars().count().max(best.chars().count());

@@ -4,23 +4,24 @@
 use std::fmt::Display;
 use std::ops::RangeBounds;
 
-use super::distance::nearest;
+use super::nearest;
 use crate::{Error, Result};
 
-/// An [`Error::Config`] about `key`.
-pub(super) fn refuse<T>(key: &str, found: impl Display, expected: impl Display) -> Result<T> {
-    Err(Error::Config(format!(
-        "{key} = {found}: expected {expected}"
-    )))
+/// An [`Error::Usage`] about `key`, as the caller's own error type.
+///
+/// # Errors
+/// Always.
+pub fn refuse<T, E: From<Error>>(
+    key: &str,
+    found: impl Display,
+    expected: impl Display,
+) -> std::result::Result<T, E> {
+    let message = format!("{key} = {found}: expected {expected}");
+    Err(Error::Usage(message).into())
 }
 
 /// `value` if it lies in `range`; NaN lies in none.
-pub(super) fn within(
-    key: &str,
-    value: f64,
-    range: impl RangeBounds<f64>,
-    expected: &str,
-) -> Result<f64> {
+pub fn within(key: &str, value: f64, range: impl RangeBounds<f64>, expected: &str) -> Result<f64> {
     if value.is_finite() && range.contains(&value) {
         return Ok(value);
     }
@@ -28,12 +29,12 @@ pub(super) fn within(
 }
 
 /// `value` if it is a share from 0 to 1.
-pub(super) fn share(key: &str, value: f64) -> Result<f64> {
+pub fn share(key: &str, value: f64) -> Result<f64> {
     within(key, value, 0.0..=1.0, "a number from 0 to 1")
 }
 
 /// `value` if it is above 0.
-pub(super) fn positive(key: &str, value: f64) -> Result<f64> {
+pub fn positive(key: &str, value: f64) -> Result<f64> {
     let value = within(key, value, 0.0.., "a number above 0")?;
     if value > 0.0 {
         return Ok(value);
@@ -42,20 +43,37 @@ pub(super) fn positive(key: &str, value: f64) -> Result<f64> {
 }
 
 /// `value` if it is 0 or more.
-pub(super) fn not_negative(key: &str, value: f64) -> Result<f64> {
+pub fn not_negative(key: &str, value: f64) -> Result<f64> {
     within(key, value, 0.0.., "a number of at least 0")
 }
 
 /// `value` if it is `least` or more.
-pub(super) fn at_least<T: Copy + Display + PartialOrd>(key: &str, value: T, least: T) -> Result<T> {
+pub fn at_least<T: Copy + Display + PartialOrd>(key: &str, value: T, least: T) -> Result<T> {
     if value >= least {
         return Ok(value);
     }
     refuse(key, value, format!("a whole number of at least {least}"))
 }
 
+/// `value` if it is 1 or more.
+pub fn at_least_one<T: Copy + Display + PartialOrd + From<u8>>(key: &str, value: T) -> Result<T> {
+    at_least(key, value, T::from(1))
+}
+
+/// `[width, height]` as a size in pixels.
+pub fn size(key: &str, [width, height]: [usize; 2]) -> Result<(u32, u32)> {
+    match (u32::try_from(width), u32::try_from(height)) {
+        (Ok(w), Ok(h)) if w > 0 && h > 0 => Ok((w, h)),
+        _ => refuse(
+            key,
+            format!("[{width}, {height}]"),
+            "[width, height] in pixels, both at least 1",
+        ),
+    }
+}
+
 /// The value that goes with `word` in a list of words.
-pub(super) fn one_of<T: Clone>(key: &str, word: &str, choices: &[(&str, T)]) -> Result<T> {
+pub fn one_of<T: Clone>(key: &str, word: &str, choices: &[(&str, T)]) -> Result<T> {
     if let Some((_, value)) = choices.iter().find(|(name, _)| *name == word) {
         return Ok(value.clone());
     }
@@ -70,6 +88,6 @@ pub(super) fn one_of<T: Clone>(key: &str, word: &str, choices: &[(&str, T)]) -> 
 }
 
 /// The value of a key that this kind of table cannot do without.
-pub(super) fn required<'a, T>(key: &str, value: Option<&'a T>, why: &str) -> Result<&'a T> {
-    value.ok_or_else(|| Error::Config(format!("{key} is missing: {why}")))
+pub fn required<'a, T>(key: &str, value: Option<&'a T>, why: &str) -> Result<&'a T> {
+    value.ok_or_else(|| Error::Usage(format!("{key} is missing: {why}")))
 }

@@ -9,14 +9,14 @@ use crate::{Error, Result};
 /// words need no quotes. An empty value removes the key.
 pub(super) fn apply(table: &mut Table, set: &str) -> Result<()> {
     let (path, value) = set.split_once('=').ok_or_else(|| {
-        Error::Config(format!(
+        Error::Usage(format!(
             "--set {set}: expected key=value, such as train.iterations=500"
         ))
     })?;
     let (path, value) = (path.trim(), value.trim());
     let keys: Vec<&str> = path.split('.').map(str::trim).collect();
     if keys.iter().any(|key| key.is_empty()) {
-        return Err(Error::Config(format!(
+        return Err(Error::Usage(format!(
             "--set {set}: expected names joined by dots before the `=`, such as mask.ratio"
         )));
     }
@@ -28,7 +28,7 @@ pub(super) fn apply(table: &mut Table, set: &str) -> Result<()> {
             .or_insert_with(|| Value::Table(Table::new()))
             .as_table_mut()
             .ok_or_else(|| {
-                Error::Config(format!(
+                Error::Usage(format!(
                     "--set {set}: {key} is a value, not a table with keys of its own"
                 ))
             })?;
@@ -63,6 +63,7 @@ mod tests {
             ("1e-3", Value::Float(1e-3)),
             ("true", Value::Boolean(true)),
             ("\"3\"", Value::String("3".into())),
+            ("dacs", Value::String("dacs".into())),
             ("sdat", Value::String("sdat".into())),
             ("some/folder #2", Value::String("some/folder #2".into())),
             ("[8, 4]", Value::Array(vec![8.into(), 4.into()])),

@@ -1,0 +1,54 @@
+//! From a TOML file to the struct that mirrors it.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use toml::Table;
+
+use super::{KnownKeys, overrides};
+use crate::{Error, Result};
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_file(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Error::Usage(format!(
+            "cannot read configuration {}: {error}",
+            path.display()
+        ))
+    })
+}
+
+/// Reads a configuration and applies `sets` (`key.path=value`, later ones win); `source_name` stands
+/// for the file in messages.
+///
+/// # Errors
+/// Text that is no TOML, unknown keys, values of another type: names the file or the `--set`, and the
+/// line or key.
+pub fn read<R: DeserializeOwned>(
+    text: &str,
+    source_name: &str,
+    sets: &[String],
+    known: &KnownKeys,
+) -> Result<R> {
+    let mut table: Table = text.parse().map_err(|e| failed(source_name, &e))?;
+    known.check(&table, source_name)?;
+    // The text alone first: its errors point to a line.
+    toml::from_str::<R>(text).map_err(|e| failed(source_name, &e))?;
+    for set in sets {
+        overrides::apply(&mut table, set)?;
+        let origin = format!("--set {set}");
+        known.check(&table, &origin)?;
+        let checked: std::result::Result<R, _> = table.clone().try_into();
+        checked.map_err(|e| failed(&origin, &e))?;
+    }
+    table.try_into().map_err(|e| failed(source_name, &e))
+}
+
+fn failed(origin: &str, error: &dyn Display) -> Error {
+    let error = error.to_string();
+    Error::Usage(format!("{origin}: {}", error.trim_end()))
+}
