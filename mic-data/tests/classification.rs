@@ -157,12 +157,12 @@ fn lists_have_blanks_in_paths_and_the_class_as_last_word() {
     let list = folder.path().join("list.txt");
     let text = "\u{feff}a b/c  d.jpg 1\r\n\n/abs/e.png\t0\n  f.jpg 1 0";
     fs::write(&list, text).unwrap();
-    let images = ImageList::read(&list, Path::new("/root"), names(&["x", "y"])).unwrap();
+    let images = ImageList::read(&list, Path::new("/sets"), names(&["x", "y"])).unwrap();
     let found: Vec<_> = (0..3).map(|i| (images.path(i), images.class(i))).collect();
     let expected = [
-        ("/root/a b/c d.jpg", 1),
+        ("/sets/a b/c d.jpg", 1),
         ("/abs/e.png", 0),
-        ("/root/f.jpg 1", 0),
+        ("/sets/f.jpg 1", 0),
     ];
     for (found, (path, class)) in found.iter().zip(expected) {
         assert_eq!((found.0.as_path(), found.1), (Path::new(path), class));

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+mod tiny;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,19 +12,14 @@ use std::sync::OnceLock;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use mic_data::files::{write_grey, write_rgb};
 use tempfile::TempDir;
+use tiny::NETWORK;
 
 /// A run of seconds: a tiny network on images of 32 x 32 pixels.
-const TINY: &str = r#"
-[model]
-backbone = "custom"
-head_channels = 8
-dilations = [1, 2]
-[model.mit]
-embed_dims = [12, 16]
-depths = [1, 1]
-num_heads = [1, 2]
-sr_ratios = [2, 1]
-stem = "conv"
+fn tiny() -> String {
+    NETWORK.to_owned() + RUN
+}
+
+const RUN: &str = r#"
 [mask]
 mode = "separateaug"
 block = 8
@@ -34,7 +31,7 @@ iterations = 3
 eval_every = 2
 "#;
 
-/// [`TINY`] on the built-in scenes.
+/// [`tiny`] on the built-in scenes.
 fn scenes() -> String {
     let set = |name: &str, domain: &str, split: &str| {
         format!(
@@ -42,13 +39,13 @@ fn scenes() -> String {
              count = 3\nsize = [32, 32]\n"
         )
     };
-    TINY.to_owned()
+    tiny()
         + &set("source", "source", "train")
         + &set("target", "target", "train")
         + &set("test", "target", "test")
 }
 
-/// [`TINY`] on the folder made by [`leaves`].
+/// [`tiny`] on the folder made by [`leaves`].
 const LEAVES: &str = r#"
 [data]
 classes = "custom"
@@ -306,7 +303,7 @@ fn usage_errors_have_exit_code_2_and_help_has_examples() {
 
 #[test]
 fn folders_of_ones_own_classes_can_be_trained_on() {
-    let at = folder(&(TINY.to_owned() + LEAVES));
+    let at = folder(&(tiny() + LEAVES));
     leaves(at.path());
     let table = done(&train(at.path(), &["--set", "train.iterations=1"]));
     for class in ["leaf", "fruit", "soil"] {
@@ -316,7 +313,7 @@ fn folders_of_ones_own_classes_can_be_trained_on() {
 
 #[test]
 fn unusable_data_is_refused_by_name() {
-    let config = TINY.to_owned() + LEAVES;
+    let config = tiny() + LEAVES;
     let at = folder(&config);
     let images = at.path().join("leaves/images");
     let missing = ["data.source", "leaves/labels"];
@@ -363,7 +360,7 @@ fn unusable_data_is_refused_by_name() {
 
 #[test]
 fn blocks_larger_than_images_from_files_are_refused() {
-    let at = folder(&(TINY.to_owned() + LEAVES));
+    let at = folder(&(tiny() + LEAVES));
     leaves(at.path());
     let output = train(at.path(), &["--set", "mask.block=80"]);
     refused(&output, 2, &["mask.block = 80", "data.source", "1024"]);
@@ -425,7 +422,7 @@ fn eval_refuses_what_it_cannot_measure() {
         2,
         &["data.test is missing"],
     );
-    let here = folder(&(TINY.to_owned() + LEAVES));
+    let here = folder(&(tiny() + LEAVES));
     let other = here.path().join("run.toml");
     let other = ["--config", other.to_str().unwrap()];
     refused(&eval(&other), 2, &["road", "leaf, fruit, soil"]);

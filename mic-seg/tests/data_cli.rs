@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod tiny;
+
 #[path = "../../mic-data/tests/trees/mod.rs"]
 mod trees;
 
@@ -11,19 +13,14 @@ use std::process::{Command, Output};
 
 use mic_data::files::read_image;
 use tempfile::TempDir;
+use tiny::NETWORK;
 
 /// A tiny network for images of 20 x 12 pixels.
-const TINY: &str = r#"
-[model]
-backbone = "custom"
-head_channels = 8
-dilations = [1, 2]
-[model.mit]
-embed_dims = [12, 16]
-depths = [1, 1]
-num_heads = [1, 2]
-sr_ratios = [2, 1]
-stem = "conv"
+fn tiny() -> String {
+    NETWORK.to_owned() + RUN
+}
+
+const RUN: &str = r#"
 [mask]
 mode = "separatetrgaug"
 block = 4
@@ -124,7 +121,7 @@ fn gta_and_cityscapes_are_prepared_checked_trained_on() {
     trees::gta(&at.join("gta"), 4);
     trees::cityscapes(&at.join("cityscapes"), true);
     let margins = "crop_pseudo_margins = [1, 2, 1, 1]";
-    let config = TINY.to_owned()
+    let config = tiny()
         + &set("source", "gta", "")
         + &set("target", "cityscapes", margins)
         + &set("test", "cityscapes", "");
@@ -148,7 +145,7 @@ fn synthia_and_acdc_are_used_as_they_are() {
     let at = folder.path();
     trees::synthia(&at.join("synthia"), 3);
     trees::acdc(&at.join("acdc"), false);
-    let config = TINY.to_owned()
+    let config = tiny()
         + &set("source", "synthia", "")
         + &set("target", "acdc", "condition = \"night\"")
         + &set("test", "acdc", "");
@@ -162,7 +159,7 @@ fn cityscapes_and_dark_zurich_are_used_as_they_are() {
     let at = folder.path();
     trees::cityscapes(&at.join("cityscapes"), false);
     trees::dark_zurich(&at.join("dark_zurich"));
-    let config = TINY.to_owned()
+    let config = tiny()
         + &set("source", "cityscapes", "")
         + &set("target", "dark_zurich", "")
         + &set("test", "dark_zurich", "");
@@ -261,7 +258,7 @@ fn a_target_that_is_the_source_is_noticed() {
     let folder = TempDir::new().unwrap();
     let at = folder.path();
     trees::gta(&at.join("gta"), 2);
-    let config = TINY.to_owned() + &set("source", "gta", "") + &set("target", "gta", "");
+    let config = tiny() + &set("source", "gta", "") + &set("target", "gta", "");
     write_config(at, &config);
     let (out, _) = expect(at, &with_config(&["data", "check", "--quiet"]), 0);
     contains(&out, &["warning", "2 source images are also among"]);

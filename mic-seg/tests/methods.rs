@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
+mod tiny;
+
 use std::collections::{BTreeSet, HashMap};
 
 use candle_core::{DType, Device, Tensor};
@@ -13,19 +15,7 @@ use mic_seg::model::CropBox;
 use mic_seg::train::{Setup, Start, Trained, run};
 use mic_seg::uda::{Crops, Draws, Options};
 use mic_seg::{Result, weights};
-
-const NETWORK: &str = r#"
-[model]
-backbone = "custom"
-head_channels = 8
-dilations = [1, 2]
-[model.mit]
-embed_dims = [12, 16]
-depths = [1, 1]
-num_heads = [1, 2]
-sr_ratios = [2, 1]
-stem = "conv"
-"#;
+use tiny::NETWORK;
 
 fn text(more: &str) -> String {
     let set = |name: &str, domain: &str, split: &str| {

@@ -2,26 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+mod tiny;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tiny::NETWORK;
 
 /// A run of a second or two on images of 32 x 32 pixels, with masking and self-training.
 const CONFIG: &str = r#"
-seed = 4
-[model]
-backbone = "custom"
-head_channels = 8
-dilations = [1, 2]
-[model.mit]
-embed_dims = [12, 16]
-depths = [1, 1]
-num_heads = [1, 2]
-sr_ratios = [2, 1]
-stem = "conv"
 [data.source]
 kind = "scenes"
 domain = "source"
@@ -55,7 +47,11 @@ histograms = true
 
 fn folder(more: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("run.toml"), format!("{CONFIG}{more}")).unwrap();
+    fs::write(
+        folder.path().join("run.toml"),
+        format!("seed = 4\n{NETWORK}{CONFIG}{more}"),
+    )
+    .unwrap();
     folder
 }
 
