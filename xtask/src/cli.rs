@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
+use mic_run::cli::print;
 use mic_run::runs::cli::RunsCommand;
 
 use crate::bench;
@@ -283,11 +283,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             task: Task::Seg(args),
         } => args,
         Command::Runs { command } => {
-            let text = command.run().map_err(|error| match error {
-                mic_run::Error::Usage(message) => Failure::Usage(message),
-                other => Failure::Run(other.into()),
-            })?;
-            return Ok(print(&text)?);
+            return Ok(print(&command.run()?)?);
         }
         Command::Bench { device } => return Ok(run_bench(device)?),
     };
@@ -312,8 +308,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let job = submit::job(&arguments, &plan.seeds, &plan.out, &resources)?;
         let text = if dry_run {
-            job.script()
-                .map_err(|error| Failure::Usage(error.to_string()))?
+            job.script()?
         } else {
             submit::submit(&job, &plan.out)?
         };
@@ -329,11 +324,6 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         gate::check(&results.methods).map_err(|reason| Failure::Run(anyhow!(reason)))?;
     }
     Ok(())
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    let written = std::io::stdout().write_all(text.as_bytes());
-    written.context("writing to the standard output")
 }
 
 /// The table with what must be known beside it.

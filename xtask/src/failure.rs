@@ -31,6 +31,15 @@ impl fmt::Display for Failure {
     }
 }
 
+impl From<mic_run::Error> for Failure {
+    fn from(error: mic_run::Error) -> Self {
+        match error {
+            mic_run::Error::Usage(message) => Self::Usage(message),
+            other => Self::Run(other.into()),
+        }
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Run(error)

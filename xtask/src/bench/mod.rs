@@ -86,14 +86,7 @@ pub fn bench(options: &Options, out: &mut dyn Write) -> anyhow::Result<()> {
     if options.memory && !networks.is_empty() {
         memory::table(&networks, options, peer.as_mut(), &layouts, &mut report)?;
     }
-    if let Some(file) = &options.markdown {
-        std::fs::write(file, &report.text)
-            .with_context(|| format!("{} cannot be written", file.display()))?;
-    }
-    match report.failures[..] {
-        [] => Ok(()),
-        _ => bail!("{}", report.failures.join("\n")),
-    }
+    report.finish(options.markdown.as_deref())
 }
 
 /// Prints the memory of a training in this process, as JSON.

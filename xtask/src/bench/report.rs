@@ -2,12 +2,15 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, bail};
 
 /// Lines of Markdown, and what went wrong on the way.
 pub(super) struct Report<'a> {
     out: &'a mut dyn Write,
-    pub(super) text: String,
-    pub(super) failures: Vec<String>,
+    text: String,
+    failures: Vec<String>,
 }
 
 impl<'a> Report<'a> {
@@ -30,5 +33,20 @@ impl<'a> Report<'a> {
     /// Notes a failure of a row; the others go on.
     pub(super) fn failed(&mut self, failure: String) {
         self.failures.push(failure);
+    }
+
+    /// Ends the report: a file of it where one is wanted, and an error if a row failed.
+    ///
+    /// # Errors
+    /// A file that cannot be written; the failures.
+    pub(super) fn finish(self, file: Option<&Path>) -> anyhow::Result<()> {
+        if let Some(file) = file {
+            std::fs::write(file, &self.text)
+                .with_context(|| format!("{} cannot be written", file.display()))?;
+        }
+        match self.failures[..] {
+            [] => Ok(()),
+            _ => bail!("{}", self.failures.join("\n")),
+        }
     }
 }

@@ -97,8 +97,9 @@ fn parse(pairs: &[String]) -> Result<Resources, Failure> {
 /// A file that cannot be written, or no `sbatch`.
 pub fn submit(job: &ArrayJob, out: &Path) -> Result<String, Failure> {
     let path: PathBuf = out.join("array.sh");
-    let failed = |error: mic_run::Error| Failure::Run(error.into());
     std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    // Whatever it is, the arguments were right.
+    let failed = |error: mic_run::Error| Failure::Run(error.into());
     job.write(&path).map_err(failed)?;
     mic_run::slurm::submit(&path).map_err(failed)
 }

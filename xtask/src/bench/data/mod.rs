@@ -7,7 +7,6 @@ mod start;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
 use serde_json::json;
 
 use super::peer::Peer;
@@ -64,14 +63,7 @@ pub fn bench(options: &Options, out: &mut dyn Write) -> anyhow::Result<()> {
         let (large, threads) = (options.large, options.threads);
         start::table(&files, &sizes, large, threads, options.tiny, &mut report)?;
     }
-    if let Some(file) = &options.markdown {
-        std::fs::write(file, &report.text)
-            .with_context(|| format!("{} cannot be written", file.display()))?;
-    }
-    match report.failures[..] {
-        [] => Ok(()),
-        _ => bail!("{}", report.failures.join("\n")),
-    }
+    report.finish(options.markdown.as_deref())
 }
 
 /// Prints seconds and memory of the first batch of a set, as JSON.
