@@ -2,6 +2,7 @@
 
 mod data;
 mod eval;
+mod export;
 mod predict;
 mod train;
 
@@ -30,6 +31,7 @@ enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Export(export::Args),
     Data(data::Args),
     /// Look at runs.
     Runs {
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Data(args) => data::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
     };

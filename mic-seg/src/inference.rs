@@ -13,6 +13,7 @@ use rand::SeedableRng;
 use crate::config::{Config, Inference};
 use crate::model::{Segmentor, SegmentorConfig};
 use crate::slide::{Canvas, windows};
+use crate::weights::{Loaded, Part, Unmatched};
 use crate::{Error, Result, weights};
 
 /// Smaller images are enlarged: below this side the backbone's coarsest maps would vanish.
@@ -32,23 +33,44 @@ impl Predictor {
     /// # Errors
     /// A file that is not such a checkpoint, or whose tensors do not fit its configuration.
     pub fn load(checkpoint: &Path) -> Result<Self> {
-        let text = weights::read_metadata(checkpoint, "config")?;
-        let name = format!("configuration in {}", checkpoint.display());
-        let config = Config::from_toml_str(&text, &name, &[])?;
-        let tensors = weights::read(checkpoint)?;
+        Ok(Self::load_any(checkpoint, None, Unmatched::Refuse)?.0)
+    }
+
+    /// Loads a checkpoint that `mic-seg train` wrote, with the configuration in it, or a file of
+    /// another program with the network of `config`; tells what was found in the file.
+    ///
+    /// # Errors
+    /// A file of another program without `config`; tensors that do not fit, unless that is allowed.
+    pub fn load_any(
+        checkpoint: &Path,
+        config: Option<&Config>,
+        unmatched: Unmatched,
+    ) -> Result<(Self, Loaded)> {
+        let own = weights::own_config(checkpoint)?.map(|text| {
+            let name = format!("configuration in {}", checkpoint.display());
+            Config::from_toml_str(&text, &name, &[])
+        });
+        let config = match (own, config) {
+            (Some(Ok(own)), _) => own,
+            // What is called a configuration there is not one of ours.
+            (None | Some(Err(_)), Some(config)) => config.clone(),
+            (Some(Err(error)), None) => return Err(error),
+            (None, None) => {
+                return Err(Error::Config(format!(
+                    "{} was not written by mic-seg train and does not say which network it is of; \
+                     give a configuration with that [model] and the classes: --config FILE",
+                    checkpoint.display()
+                )));
+            }
+        };
         let model = SegmentorConfig::of(&config)?;
         // Every value is overwritten by the checkpoint's, so that the seed does not matter.
         let rng = rand::rngs::StdRng::seed_from_u64(0);
         let store = Store::trainable(rng, DType::F32, &Device::Cpu);
         Segmentor::new(&model, &store.root())?;
-        let report = store.load(&tensors)?;
-        if !report.complete() {
-            return Err(Error::Run(format!(
-                "{} does not fit its own configuration: {report}",
-                checkpoint.display()
-            )));
-        }
-        Self::over(&store, &config)
+        let found = weights::open(checkpoint)?;
+        let loaded = found.fill(&model, &store, Part::Network, unmatched)?;
+        Ok((Self::over(&store, &config)?, loaded))
     }
 
     /// A predictor over a copy of the weights in `store`.

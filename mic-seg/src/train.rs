@@ -26,6 +26,7 @@ pub use crate::learner::WAITED;
 use crate::metrics::{Confusion, Metrics};
 use crate::model::{Backbone, SegmentorConfig};
 use crate::uda::{Options, STUDENT, TEACHER, Training};
+use crate::weights::{Part, Unmatched};
 use crate::{Error, Result, footprint, sets, weights};
 
 /// The images of a run, opened.
@@ -225,56 +226,36 @@ pub(crate) fn build(config: &Config, init: Option<&HashMap<String, Tensor>>) -> 
         Store::trainable(rng, DType::F32, &Device::Cpu)
     };
     let pretrained = config.model.pretrained.as_deref();
-    let backbone = pretrained.map(weights::read).transpose()?;
-    let imagenet = match (&backbone, &options.feature_distance) {
-        (Some(values), Some(_)) => {
+    let pretrained = pretrained.map(weights::open).transpose()?;
+    let imagenet = match (&pretrained, &options.feature_distance) {
+        (Some(found), Some(_)) => {
             let store = fresh("student");
-            Backbone::new(&model.backbone, &store.root())?;
-            load(&store, values, pretrained, false)?;
-            Some(Backbone::new(
-                &model.backbone,
-                &store.frozen_copy()?.root(),
-            )?)
+            let scope = |store: &Store| store.root().sub("backbone");
+            Backbone::new(&model.backbone, &scope(&store))?;
+            found.fill(&model, &store, Part::Backbone, Unmatched::Refuse)?;
+            let frozen = store.frozen_copy()?;
+            Some(Backbone::new(&model.backbone, &scope(&frozen))?)
         }
         _ => None,
     };
     let method = Training::new(&model, options, imagenet, fresh)?;
-    if let Some(values) = backbone {
-        let values = values
-            .into_iter()
-            .map(|(name, tensor)| (format!("backbone.{name}"), tensor))
-            .collect();
-        load(method.store(), &values, pretrained, false)?;
+    if let Some(found) = pretrained {
+        found.fill(&model, method.store(), Part::Backbone, Unmatched::Refuse)?;
     }
     if let Some(path) = config.train.init_from.as_deref() {
-        load(method.store(), &weights::read(path)?, Some(path), true)?;
+        let found = weights::open(path)?;
+        found.fill(&model, method.store(), Part::Network, Unmatched::Refuse)?;
     }
     if let Some(values) = init {
-        load(method.store(), values, None, true)?;
+        let report = method.store().load(values)?;
+        if !report.complete() || report.matched == 0 {
+            return Err(Error::Run(format!(
+                "the given weights do not fit the model: {report}; check model.backbone and the \
+                 classes"
+            )));
+        }
     }
     Ok(method)
-}
-
-/// Fills a store; `whole` demands every tensor, else those of the backbone are enough.
-fn load(
-    store: &Store,
-    values: &HashMap<String, Tensor>,
-    path: Option<&Path>,
-    whole: bool,
-) -> Result<()> {
-    let report = store.load(values)?;
-    let fits = if whole {
-        report.complete()
-    } else {
-        report.reshaped.is_empty() && report.missing.iter().all(|n| n.starts_with("decode_head."))
-    };
-    if fits && report.matched > 0 {
-        return Ok(());
-    }
-    let name = path.map_or("the given weights".into(), |p| p.display().to_string());
-    Err(Error::Run(format!(
-        "{name} do not fit the model: {report}; check model.backbone and the classes"
-    )))
 }
 
 impl Trained {

@@ -14,8 +14,8 @@
 //!
 //! Tensors are read one by one when they are asked for. [`Weights`] are renamed, split and joined
 //! ([`Rename`]) before that, and [`Store::load_weights`](crate::params::Store::load_weights) fills
-//! a model and reports what matched. [`save`] writes files that PyTorch's loaders accept as they
-//! are.
+//! a model and reports what matched. [`save`] and [`save_torch`] write files that PyTorch's loaders
+//! accept as they are.
 
 mod checkpoint;
 mod construct;
@@ -23,10 +23,12 @@ mod element;
 mod error;
 mod input;
 mod pickle;
+mod pickled;
 mod rename;
 mod report;
 mod safetensors;
 mod save;
+mod save_torch;
 mod set;
 mod sniff;
 mod stored;
@@ -38,9 +40,11 @@ use std::path::Path;
 
 pub use checkpoint::Checkpoint;
 pub use error::{Error, Result};
+pub use pickled::Pickled;
 pub use rename::Rename;
 pub use report::{LoadReport, Reshaped};
 pub use save::save;
+pub use save_torch::save_torch;
 pub use set::Weights;
 
 /// The model's tensors in a file; see [`Checkpoint::weights`] for how they are found.

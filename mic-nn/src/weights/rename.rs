@@ -6,7 +6,7 @@ use super::set::{Recipe, Weights};
 /// A table of rules; the first that fits a name decides, names that none fits stay as they are.
 ///
 /// In a pattern `{s}` stands for a number and a `*` at the end for the rest. In the new name `{s}`
-/// is that number, `{s+1}` the next one and `*` that rest:
+/// is that number, `{s+1}` the next one, `{s-1}` the one before and `*` that rest:
 ///
 /// ```
 /// use mic_nn::weights::Rename;
@@ -28,6 +28,8 @@ enum Rule {
     Join(Vec<String>, String),
     /// Parts along the first dimension: new names with the number of equal shares of each.
     Split(String, Vec<(String, usize)>),
+    /// Another name, and that many equal parts of the second dimension from the last to the first.
+    Reverse(String, String, usize),
     /// Left out.
     Drop(String),
 }
@@ -69,6 +71,13 @@ impl Rename {
         self.with(Rule::Split(from.into(), to))
     }
 
+    /// The same for layers whose inputs are `parts` concatenated maps of equal width, which are
+    /// concatenated the other way round here: the parts of the weight's second dimension change
+    /// places.
+    pub fn reverse_inputs(self, from: &str, to: &str, parts: usize) -> Self {
+        self.with(Rule::Reverse(from.into(), to.into(), parts))
+    }
+
     /// Leaves out what fits `from`.
     pub fn drop(self, from: &str) -> Self {
         self.with(Rule::Drop(from.into()))
@@ -84,7 +93,7 @@ impl Rename {
     pub fn name(&self, name: &str) -> Option<String> {
         for rule in &self.0 {
             match rule {
-                Rule::To(from, to) | Rule::Squeeze(from, to) => {
+                Rule::To(from, to) | Rule::Squeeze(from, to) | Rule::Reverse(from, to, _) => {
                     if let Some(found) = fit(from, name) {
                         return Some(fill(to, &found));
                     }
@@ -148,6 +157,8 @@ fn fill(template: &str, fitted: &Fitted) -> String {
     for (variable, number) in &fitted.numbers {
         name = name.replace(&format!("{{{variable}}}"), &number.to_string());
         name = name.replace(&format!("{{{variable}+1}}"), &(number + 1).to_string());
+        let before = number.saturating_sub(1).to_string();
+        name = name.replace(&format!("{{{variable}-1}}"), &before);
     }
     name
 }
@@ -185,6 +196,9 @@ impl Weights {
                 Rule::Split(_, to) => {
                     entries.extend(split(name, recipe, to, &fitted)?);
                 }
+                Rule::Reverse(_, to, parts) => {
+                    entries.push((fill(to, &fitted), reverse(name, recipe, *parts)?));
+                }
                 Rule::Join(from, to) => {
                     let joined = fill(to, &fitted);
                     let known = joins.iter().position(|(name, ..)| *name == joined);
@@ -221,6 +235,7 @@ impl Rule {
             Self::To(from, _)
             | Self::Squeeze(from, _)
             | Self::Split(from, _)
+            | Self::Reverse(from, ..)
             | Self::Drop(from) => fit(from, name).map(|fitted| (0, fitted)),
             Self::Join(from, _) => {
                 let mut from = from.iter().enumerate();
@@ -278,6 +293,17 @@ fn split(
     Ok(to.iter().map(part).collect())
 }
 
+fn reverse(name: &str, recipe: &Recipe, parts: usize) -> Result<Recipe> {
+    let shape = recipe.shape();
+    let inputs = shape.get(1).copied().unwrap_or(0);
+    if parts == 0 || inputs == 0 || inputs % parts != 0 {
+        return Err(Error::Rename(format!(
+            "the inputs of {name} of shape {shape:?} are not {parts} equal parts"
+        )));
+    }
+    Ok(Recipe::Reversed(Box::new(recipe.clone()), parts))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -323,6 +349,27 @@ mod tests {
         assert_eq!(read("0.pair.bias"), (vec![2], vec![2.0, 3.0]));
         assert_eq!(read("0.fc.weight"), (vec![2, 1], vec![5.0, 6.0]));
         assert_eq!(read("other").1, [0.0]);
+    }
+
+    #[test]
+    fn inputs_change_places_and_numbers_move_both_ways() {
+        let table = Rename::new().reverse_inputs("fuse{s}.*", "fuse.{s-1}.*", 2);
+        let given = weights(&[(
+            "fuse1.weight",
+            &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+            &[2, 4, 1],
+        )]);
+        let tensor = given.rename(&table).unwrap();
+        let tensor = tensor.tensor("fuse.0.weight").unwrap();
+        assert_eq!(tensor.dims(), [2, 4, 1]);
+        let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values, [3.0, 4.0, 1.0, 2.0, 7.0, 8.0, 5.0, 6.0]);
+        let thirds = Rename::new().reverse_inputs("fuse{s}.*", "f", 3);
+        let message = given.rename(&thirds).unwrap_err().to_string();
+        assert!(
+            message.contains("fuse1.weight") && message.contains("3 equal"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn header(
 }
 
 /// Writes a tensor's values row by row, little-endian, a piece at a time.
-fn write_values(tensor: &Tensor, to: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_values(tensor: &Tensor, to: &mut impl Write) -> io::Result<()> {
     let tensor = tensor
         .to_device(&Device::Cpu)
         .and_then(|tensor| tensor.contiguous());

@@ -30,6 +30,8 @@ pub(super) enum Recipe {
     Rows(Box<Recipe>, usize, usize),
     /// The same values in another shape.
     Reshaped(Box<Recipe>, Vec<usize>),
+    /// `.1` equal parts of the second dimension, from the last to the first.
+    Reversed(Box<Recipe>, usize),
 }
 
 impl Recipe {
@@ -38,6 +40,7 @@ impl Recipe {
             Self::Ready(tensor) => tensor.dims().to_vec(),
             Self::Stored(_, stored) => stored.shape.clone(),
             Self::Joined(_, shape) | Self::Reshaped(_, shape) => shape.clone(),
+            Self::Reversed(whole, _) => whole.shape(),
             Self::Rows(whole, _, rows) => {
                 let mut shape = whole.shape();
                 if let Some(first) = shape.first_mut() {
@@ -61,6 +64,11 @@ impl Recipe {
                 Ok(whole.make()?.narrow(0, *start, *rows)?.force_contiguous()?)
             }
             Self::Reshaped(tensor, shape) => Ok(tensor.make()?.reshape(shape.as_slice())?),
+            Self::Reversed(whole, parts) => {
+                let mut parts = whole.make()?.chunk(*parts, 1)?;
+                parts.reverse();
+                Ok(Tensor::cat(&parts, 1)?)
+            }
         }
     }
 }

@@ -9,18 +9,21 @@ use crate::config::Config;
 use crate::evaluate::evaluate_each;
 use crate::inference::Predictor;
 use crate::metrics::Metrics;
+use crate::weights::Unmatched;
 use crate::{Error, Result, sets};
-use mic_run::cli::{json, print};
+use mic_run::cli::{json, note, print};
 
 /// Measure a checkpoint on labelled images.
 ///
 /// The images are those of data.test in the configuration that the checkpoint was trained with,
-/// or in another one.
+/// or in another one. Checkpoints of other programs (MIC, HRDA, DAFormer, SegFormer of the Hugging
+/// Face hub, ...) need that other one, which says what their network is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mic-seg eval --checkpoint runs/scenes
   mic-seg eval --checkpoint runs/a --set data.test.split=val --json a.json
-  mic-seg eval --checkpoint runs/a --config other.toml")]
+  mic-seg eval --checkpoint runs/a --config other.toml
+  mic-seg eval --checkpoint mic_hrda.pth --config gta2cs_mic_hrda.toml")]
 pub(super) struct Args {
     /// A run folder (its last checkpoint counts), one of its checkpoints, or a weights file.
     #[arg(long, value_name = "RUN|FILE")]
@@ -28,6 +31,9 @@ pub(super) struct Args {
     /// Another TOML file whose data.test counts; its classes must be those of the checkpoint.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Go on although some tensors of the network are not in the file, or have another shape there.
+    #[arg(long)]
+    allow_unmatched: bool,
     /// Replace one value of the configuration; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
@@ -49,10 +55,21 @@ struct Report<'a> {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let predictor = Predictor::load(&args.checkpoint)?;
+    let given = match &args.config {
+        Some(file) => Some(Config::from_file(file, &args.sets)?),
+        None => None,
+    };
+    let unmatched = match args.allow_unmatched {
+        true => Unmatched::Allow,
+        false => Unmatched::Refuse,
+    };
+    let (predictor, loaded) = Predictor::load_any(&args.checkpoint, given.as_ref(), unmatched)?;
+    if !args.quiet {
+        note(&loaded.to_string());
+    }
     let trained = predictor.config();
-    let config = match &args.config {
-        Some(file) => Config::from_file(file, &args.sets)?,
+    let config = match given {
+        Some(config) => config,
         None => {
             let name = format!("configuration in {}", args.checkpoint.display());
             Config::from_toml_str(&trained.to_toml()?, &name, &args.sets)?

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::config::Config;
 use crate::inference::Predictor;
 use crate::predict::{plan, predict_file};
+use crate::weights::Unmatched;
 use crate::{Error, Result};
 use mic_run::cli::print;
 
@@ -15,11 +17,18 @@ use mic_run::cli::print;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mic-seg predict --checkpoint runs/a --out out photo.jpg
-  mic-seg predict --checkpoint runs/a --out out --opacity 1 frames/")]
+  mic-seg predict --checkpoint runs/a --out out --opacity 1 frames/
+  mic-seg predict --checkpoint mic_hrda.pth --config gta2cs_mic_hrda.toml --out out frames/")]
 pub(super) struct Args {
     /// A run folder (its last checkpoint counts), one of its checkpoints, or a weights file.
     #[arg(long, value_name = "RUN|FILE")]
     checkpoint: PathBuf,
+    /// The TOML file that says which network and classes a checkpoint of another program has.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Replace one value of that configuration; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "config")]
+    sets: Vec<String>,
     /// Folder for the predictions; made if need be.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -40,7 +49,11 @@ fn opacity(text: &str) -> std::result::Result<f32, String> {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let jobs = plan(&args.inputs, &args.out)?;
-    let predictor = Predictor::load(&args.checkpoint)?;
+    let given = match &args.config {
+        Some(file) => Some(Config::from_file(file, &args.sets)?),
+        None => None,
+    };
+    let (predictor, _) = Predictor::load_any(&args.checkpoint, given.as_ref(), Unmatched::Refuse)?;
     let classes = &predictor.config().classes;
     std::fs::create_dir_all(&args.out).map_err(|error| {
         Error::Config(format!(
