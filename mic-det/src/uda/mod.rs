@@ -6,6 +6,7 @@
 mod adaptation;
 mod draws;
 mod log;
+mod masked;
 mod options;
 mod pseudo_boxes;
 mod state;
@@ -13,6 +14,7 @@ mod teacher;
 
 pub use adaptation::Adaptation;
 pub use draws::{Draws, MaskDraws};
+pub use masked::Masked;
 pub use options::{MaskedConsistency, Options, SgdOptions};
 pub use pseudo_boxes::PseudoBoxes;
 pub use state::{OPTIMIZER, STUDENT, TEACHER};
