@@ -1,10 +1,10 @@
 //! Training: the supervised source, SADA, and masked image consistency on top of either.
 //!
-//! A draft: it compiles, but no step of it has been run or compared with the recordings yet, and no
-//! program uses it.
+//! [`Adaptation::step`] is one iteration, top to bottom; [`Draws`] holds everything random of it.
 
 mod adaptation;
 mod draws;
+mod from_config;
 mod log;
 mod masked;
 mod options;
