@@ -1,5 +1,7 @@
 //! What the command lines of all tasks have in common.
 
+pub mod data;
+
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;

@@ -3,6 +3,8 @@
 use image::RgbImage;
 use std::path::PathBuf;
 
+use crate::Result;
+use crate::contact_sheet::contact_sheet;
 use crate::findings::{Finding, Findings, Severity};
 
 /// Rows of text under headings.
@@ -69,6 +71,20 @@ impl Report {
             colours: Vec::new(),
         });
         self.findings.extend(findings.findings);
+    }
+
+    /// The pictures on one sheet of `columns`, each at most `tile` pixels wide and high; `None`
+    /// without pictures.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`contact_sheet`].
+    pub fn contact_sheet(&self, columns: usize, tile: u32) -> Result<Option<RgbImage>> {
+        if self.pictures.is_empty() {
+            return Ok(None);
+        }
+        let images: Vec<RgbImage> = self.pictures.iter().map(|p| p.image.clone()).collect();
+        contact_sheet(&images, columns, tile).map(Some)
     }
 
     /// Number of findings of a severity.

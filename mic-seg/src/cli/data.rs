@@ -1,11 +1,9 @@
 //! `mic-seg data`: checking, counting, preparing and showing the images of a run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use indicatif::ProgressBar;
 use mic_data::check::{Report, Subject, Table, add_pictures, check_domains, check_set, thousands};
 use mic_data::class_stats::{self, CachedStats};
-use mic_data::contact_sheet::contact_sheet;
 use mic_data::datasets::FileSet;
 use mic_data::files::write_rgb;
 use mic_data::findings::Severity;
@@ -14,6 +12,7 @@ use mic_data::{LabelledSet, RareClassSampler, RcsConfig};
 
 use crate::config::{Config, SetConfig, SetKind};
 use crate::{Error, Result, sets};
+use mic_run::cli::data::{CheckArgs, Checked, DataArgs, ShowArgs, Which, bar, threads};
 use mic_run::cli::{message, note, print};
 
 /// Check, count, prepare and show the images of a run.
@@ -25,29 +24,20 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Read all images and labels and tell what is wrong with them.
+    ///
+    /// Prints tables and findings and writes them with sample overlays to an HTML file. Exits with 1
+    /// if there are errors: files that cannot be read, labels without image size or class, ids
+    /// outside the label map. Label files of the target are never read.
+    #[command(after_help = "Example:
+  mic-seg data check --config my.toml --html check.html")]
     Check(CheckArgs),
     Stats(StatsArgs),
     Prepare(PrepareArgs),
+    /// Draw images of a set, with their labels laid over them, on one PNG.
+    #[command(after_help = "Example:
+  mic-seg data show --config my.toml --of test --count 12 --out test.png")]
     Show(ShowArgs),
-}
-
-/// Read all images and labels and tell what is wrong with them.
-///
-/// Prints tables and findings and writes them with sample overlays to an HTML file. Exits with 1 if
-/// there are errors: files that cannot be read, labels without image size or class, ids outside the
-/// label map. Label files of the target are never read.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  mic-seg data check --config my.toml --html check.html")]
-struct CheckArgs {
-    #[command(flatten)]
-    run: RunArgs,
-    /// Where the page goes.
-    #[arg(long, value_name = "FILE", default_value = "check.html")]
-    html: PathBuf,
-    /// Sample pictures of each set on the page.
-    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
-    samples: usize,
 }
 
 /// Count the pixels of each class in the source, as rare class sampling needs them.
@@ -57,7 +47,7 @@ struct CheckArgs {
 #[derive(Debug, clap::Args)]
 struct StatsArgs {
     #[command(flatten)]
-    run: RunArgs,
+    run: DataArgs,
     /// Also write the three JSON files (sample_class_stats.json, sample_class_stats_dict.json,
     /// samples_with_class.json) to this folder.
     #[arg(long, value_name = "DIR")]
@@ -102,69 +92,8 @@ enum SetName {
     Cityscapes,
 }
 
-/// Draw images of a set, with their labels laid over them, on one PNG.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  mic-seg data show --config my.toml --of test --count 12 --out test.png")]
-struct ShowArgs {
-    #[command(flatten)]
-    run: RunArgs,
-    /// Which set. The target is shown without labels.
-    #[arg(long, value_enum, default_value = "source")]
-    of: Which,
-    /// Number of images, spread evenly over the set.
-    #[arg(long, value_name = "NUMBER", default_value_t = 12)]
-    count: usize,
-    /// Images side by side.
-    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
-    columns: usize,
-    /// Largest side of an image on the sheet in pixels.
-    #[arg(long, value_name = "PIXELS", default_value_t = 320)]
-    tile: u32,
-    /// The PNG.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Which {
-    Source,
-    Target,
-    Test,
-}
-
-#[derive(Debug, clap::Args)]
-struct RunArgs {
-    /// The run's TOML file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Replace one value of the configuration; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-    /// Threads; default: one for each processor.
-    #[arg(long, value_name = "NUMBER")]
-    threads: Option<usize>,
-    /// No progress, only the result.
-    #[arg(short, long)]
-    quiet: bool,
-}
-
-impl RunArgs {
-    fn config(&self) -> Result<Config> {
-        Config::from_file(&self.config, &self.sets)
-    }
-}
-
-fn threads(given: Option<usize>) -> usize {
-    given.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
-fn bar(len: usize, quiet: bool) -> ProgressBar {
-    if quiet {
-        ProgressBar::hidden()
-    } else {
-        ProgressBar::new(len as u64)
-    }
+fn configuration(args: &DataArgs) -> Result<Config> {
+    Config::from_file(&args.config, &args.sets)
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -199,8 +128,8 @@ impl Opened {
 }
 
 fn check(args: &CheckArgs) -> Result<()> {
-    let config = args.run.config()?;
-    let threads = threads(args.run.threads);
+    let config = configuration(&args.run)?;
+    let threads = args.run.threads();
     let mut report = Report::new(args.run.config.display().to_string());
     let data = &config.data;
     let sets = [Some(&data.source), data.target.as_ref(), data.test.as_ref()];
@@ -226,7 +155,7 @@ fn check(args: &CheckArgs) -> Result<()> {
             continue;
         };
         note_size(&mut report, set, subject.len());
-        let bar = bar(subject.len(), args.run.quiet);
+        let bar = args.run.bar(subject.len());
         let looked = || bar.inc(1);
         let key = &set.key;
         let stats = check_set(
@@ -250,21 +179,11 @@ fn check(args: &CheckArgs) -> Result<()> {
     if let [Some(source), Some(target), _] = subjects[..] {
         check_domains(&mut report, source, target);
     }
-    write_text(&args.html, &report.to_html()?)?;
-    print(&report.to_text())?;
-    if !args.run.quiet {
-        note(&format!(
-            "{} shows this with sample pictures",
-            args.html.display()
-        ));
-    }
-    match report.is_clean() {
-        true => Ok(()),
-        false => Err(Error::Run(format!(
-            "the data check found {}",
-            report.summary()
-        ))),
-    }
+    Ok(args.conclude(&Checked {
+        text: report.to_text(),
+        html: report.to_html()?,
+        errors: (!report.is_clean()).then(|| report.summary()),
+    })?)
 }
 
 /// A copy of a published set that is not whole should be so on purpose.
@@ -285,13 +204,13 @@ fn note_size(report: &mut Report, set: &SetConfig, count: usize) {
 }
 
 fn stats(args: &StatsArgs) -> Result<()> {
-    let config = args.run.config()?;
-    let bar = bar(0, args.run.quiet);
+    let config = configuration(&args.run)?;
+    let bar = args.run.bar(0);
     let CachedStats {
         stats,
         read_from,
         notes,
-    } = sets::source_stats(&config, threads(args.run.threads), &|| bar.inc(1))?;
+    } = sets::source_stats(&config, args.run.threads(), &|| bar.inc(1))?;
     bar.finish_and_clear();
     if !args.run.quiet {
         notes.iter().for_each(|text| note(text));
@@ -388,15 +307,9 @@ fn run_prepare(args: &PrepareArgs) -> Result<()> {
 }
 
 fn show(args: &ShowArgs) -> Result<()> {
-    let config = args.run.config()?;
+    let config = configuration(&args.run)?;
     let data = &config.data;
-    let (key, set) = match args.of {
-        Which::Source => ("data.source", Some(&data.source)),
-        Which::Target => ("data.target", data.target.as_ref()),
-        Which::Test => ("data.test", data.test.as_ref()),
-    };
-    let set =
-        set.ok_or_else(|| Error::Config(format!("{key} is missing: there is no such set")))?;
+    let (key, set) = args.choose(&data.source, data.target.as_ref(), data.test.as_ref())?;
     let opened = Opened::open(set, &config, args.of != Which::Target)?;
     let mut report = Report::new(key);
     add_pictures(
@@ -406,28 +319,15 @@ fn show(args: &ShowArgs) -> Result<()> {
         &config.classes,
         args.count,
     );
-    if report.pictures.is_empty() {
-        return Err(Error::Run(format!(
+    let sheet = report.contact_sheet(args.columns, args.tile)?;
+    let sheet = sheet.ok_or_else(|| {
+        Error::Run(format!(
             "{key}: none of the images can be shown; see mic-seg data check"
-        )));
-    }
-    let images: Vec<_> = report
-        .pictures
-        .into_iter()
-        .map(|picture| picture.image)
-        .collect();
-    write_rgb(&args.out, &contact_sheet(&images, args.columns, args.tile)?)?;
-    if !args.run.quiet {
-        note(&format!(
-            "{} images in {}",
-            images.len(),
-            args.out.display()
-        ));
-    }
+        ))
+    })?;
+    write_rgb(&args.out, &sheet)?;
+    let count = report.pictures.len();
+    args.run
+        .say(&format!("{count} images in {}", args.out.display()));
     Ok(())
-}
-
-fn write_text(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text)
-        .map_err(|error| Error::Run(format!("cannot write {}: {error}", path.display())))
 }
