@@ -111,8 +111,8 @@ impl From<DetectionBatch> for Batch {
             },
             target: batch.target.map(|target| TargetBatch {
                 sizes: target.sizes.iter().map(size).collect(),
+                original: target.original.iter().map(size).collect(),
                 image: target.image,
-                original: Vec::new(),
             }),
         }
     }

@@ -42,6 +42,13 @@ impl<'a> Tap<'a> {
         })
     }
 
+    pub(crate) fn show_labels(&mut self, name: &str, labels: &[u32]) -> Result<()> {
+        self.show(name, || {
+            let labels: Vec<i64> = labels.iter().map(|&l| l.into()).collect();
+            labels_tensor(&labels)
+        })
+    }
+
     pub(crate) fn show_sampled(&mut self, site: &str, sampled: &Sampled) -> Result<()> {
         for (name, places) in [
             ("pos_idx", &sampled.positive),

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{Device, Tensor, Var};
 use common::golden::{Golden, values};
 use common::{
-    Recorded, boxes, cases, check, check_boxes, check_integers, check_numbers, integers, option,
-    set, sizes, store, truth,
+    Recorded, RecordedDrops, boxes, cases, check, check_boxes, check_integers, check_numbers,
+    integers, option, set, sizes, store, truth,
 };
 use mic_det::anchors::AnchorConfig;
 use mic_det::batch::{Known, Pass, Truth};
@@ -20,7 +20,7 @@ use mic_det::rpn::{Proposals, Rpn, RpnConfig, Weighting};
 use mic_det::sada::{DomainHeads, DomainInput, SadaConfig};
 use mic_det::{Conventions, Result, Tap};
 use mic_nn::autograd::backward;
-use mic_nn::forward::{Drops, Forward};
+use mic_nn::forward::Forward;
 use mic_nn::params::Store;
 
 const LEGACY: Conventions = Conventions::Legacy;
@@ -342,22 +342,6 @@ fn post_processing() -> Result<()> {
     Ok(())
 }
 
-struct RecordedDrops<'a>(&'a Golden, &'a str);
-
-impl Drops for RecordedDrops<'_> {
-    fn keep(&self, site: &str, _: f64, count: usize) -> Vec<bool> {
-        let number = match (site.contains("consistency"), site.ends_with("drop2")) {
-            (false, false) => 0,
-            (false, true) => 1,
-            (true, false) => 2,
-            (true, true) => 3,
-        };
-        let keep = self.0.numbers(&format!("{}dropout{number}", self.1));
-        assert_eq!(keep.len(), count, "{site}");
-        keep.into_iter().map(|v| v != 0.0).collect()
-    }
-}
-
 #[test]
 fn domain_heads() -> Result<()> {
     let golden = Golden::open("det", "da_heads");
@@ -417,7 +401,10 @@ fn domain_heads() -> Result<()> {
             source_images: &source_images,
             source_rois: &source_rois,
         };
-        let drops = RecordedDrops(&golden, "dropout_masks.");
+        let drops = RecordedDrops {
+            golden: &golden,
+            prefix: "dropout_masks.".into(),
+        };
         let mut seen = 0;
         let mut view = |name: &str, tensor: &Tensor| {
             check(&golden, name, tensor);

@@ -27,6 +27,8 @@ pub struct ImageBatch {
     pub image: Tensor,
     /// Width and height of each image in the tensor.
     pub sizes: Vec<(u32, u32)>,
+    /// Width and height of each image in its file, before it was scaled.
+    pub original: Vec<(u32, u32)>,
     /// Names of the B images.
     pub names: Vec<String>,
 }

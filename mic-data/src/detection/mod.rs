@@ -36,7 +36,7 @@ pub use coco_write::{CocoAnnotation, CocoCategory, CocoDocument, CocoImage};
 pub use config::{
     DetectionConfig, DetectionDomains, DetectionDomainsConfig, open_detection_images,
 };
-pub use pipeline::{DetectionPipeline, DetectionPipelineConfig, DetectionTransform};
+pub use pipeline::{Channels, DetectionPipeline, DetectionPipelineConfig, DetectionTransform};
 pub use sample::{Annotated, DetectionImages, DetectionSet, FolderImages, WithoutObjects};
 pub use select::{DetectionConcat, ImagesConcat, Selected, usable_images};
 pub use voc::{VocConfig, VocSet};

@@ -17,6 +17,17 @@ use crate::{Error, Result};
 /// Pixels beyond which an image is not resized.
 const MAX_PIXELS: u64 = 1 << 28;
 
+/// In which order a network sees colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Blue, green, red, as Detectron's weights need it.
+    #[default]
+    Bgr,
+    /// Red, green, blue, as torchvision's do.
+    Rgb,
+}
+
 /// From a decoded image to what a detector sees.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,9 +36,11 @@ pub struct DetectionTransform {
     pub resize: DetectionResize,
     /// Probability of mirroring a training image.
     pub flip: f64,
-    /// Mean of B, G, R on the scale 0 to 255.
+    /// Order of the colours.
+    pub channels: Channels,
+    /// Means of the colours in this order on the scale 0 to 255.
     pub mean: [f32; 3],
-    /// Standard deviation of B, G, R on the scale 0 to 255.
+    /// Standard deviations of the colours in this order on the scale 0 to 255.
     pub std: [f32; 3],
     /// Batches are padded to sides that are multiples of this.
     pub divisor: u32,
@@ -39,6 +52,7 @@ impl Default for DetectionTransform {
         Self {
             resize: DetectionResize::default(),
             flip: 0.5,
+            channels: Channels::Bgr,
             mean: [102.9801, 115.9465, 122.7717],
             std: [1.0; 3],
             divisor: 32,
@@ -109,6 +123,7 @@ impl DetectionTransform {
     /// Those of [`DetectionTransform::apply_image`].
     pub fn evaluation(&self, images: &[RgbImage], names: Vec<String>) -> Result<ImageBatch> {
         let short = self.resize.min_sizes.first().copied().unwrap_or(1);
+        let original = images.iter().map(RgbImage::dimensions).collect();
         let images = images
             .iter()
             .map(|image| Ok((self.apply_image(image, short)?, false)));
@@ -116,13 +131,20 @@ impl DetectionTransform {
         Ok(ImageBatch {
             image: pad_images(&images, &self.tables(), self.divisor)?,
             sizes: images.iter().map(|(image, _)| image.dimensions()).collect(),
+            original,
             names,
         })
     }
 
     /// The network's inputs from 8-bit colours.
     pub fn tables(&self) -> ValueTables {
-        ValueTables::bgr(self.mean, self.std)
+        match self.channels {
+            Channels::Bgr => ValueTables::bgr(self.mean, self.std),
+            Channels::Rgb => {
+                let unit = |scale: [f32; 3]| scale.map(|value| value / 255.0);
+                ValueTables::rgb(unit(self.mean), unit(self.std))
+            }
+        }
     }
 }
 
@@ -255,10 +277,11 @@ impl DetectionPipeline {
     }
 
     fn target_batch(&self, set: &dyn DetectionImages, draws: Vec<Draw>) -> Result<ImageBatch> {
-        let (mut images, mut names) = (Vec::new(), Vec::new());
+        let (mut images, mut original, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for draw in draws {
             let sample = set.get(draw.index)?;
             let (short, flip) = self.sample("target image", draw);
+            original.push(sample.image.dimensions());
             images.push((self.resized(&sample.name, &sample.image, short)?, flip.0));
             names.push(sample.name);
         }
@@ -266,6 +289,7 @@ impl DetectionPipeline {
         Ok(ImageBatch {
             image,
             sizes,
+            original,
             names,
         })
     }

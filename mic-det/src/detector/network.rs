@@ -198,8 +198,7 @@ impl Detector {
         for (image, regions) in regions.iter().enumerate() {
             let name = format!("{name}.rois.img{image}");
             tap.show_boxes(&format!("{name}.boxes"), &regions.boxes)?;
-            let labels: Vec<f32> = regions.labels.iter().map(|&l| l as f32).collect();
-            tap.show_numbers(&format!("{name}.labels"), &labels)?;
+            tap.show_labels(&format!("{name}.labels"), &regions.labels)?;
         }
         let rois = to_rois(regions.iter().map(|r| r.boxes.as_slice()))?;
         let features = self.head.features(&maps, &rois)?;

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::box_coder::BoxCoder;
 use crate::boxes::{Corners, Size, to_tensor};
 use crate::conventions::Conventions;
+use crate::tap::Tap;
 
 /// What was found in one image.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +36,13 @@ impl Detections {
     pub fn filter(&self, keep: impl Fn(f32) -> bool) -> Self {
         let places = (0..self.len()).filter(|&i| keep(self.scores[i]));
         self.pick(&places.collect::<Vec<_>>())
+    }
+
+    /// Shows `{name}.boxes`, `.scores` and `.labels`.
+    pub(crate) fn show(&self, name: &str, tap: &mut Tap) -> Result<()> {
+        tap.show_boxes(&format!("{name}.boxes"), &self.boxes)?;
+        tap.show_numbers(&format!("{name}.scores"), &self.scores)?;
+        tap.show_labels(&format!("{name}.labels"), &self.labels)
     }
 
     fn pick(&self, places: &[usize]) -> Self {

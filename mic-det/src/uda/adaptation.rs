@@ -11,9 +11,9 @@ use mic_nn::params::Buffer;
 use mic_run::NonFinite;
 
 use super::log::Log;
-use super::{Draws, Options, PseudoBoxes, Teacher};
+use super::{Draws, Masked, Options, PseudoBoxes, Teacher};
 use crate::batch::{Batch, Pass};
-use crate::detector::{Model, PassOptions};
+use crate::detector::{Losses, Model, PassOptions};
 use crate::rpn::Weighting;
 use crate::tap::Tap;
 use crate::{Error, Result};
@@ -100,7 +100,10 @@ impl Adaptation {
         let buffers = self.student.store.buffers().into_iter();
         let before: Vec<(Buffer, Tensor)> = buffers.map(|(_, b)| (b.clone(), b.get())).collect();
         let mut log = Log::default();
-        if let Err(error) = self.whole(step, batch, draws, &mut log, tap) {
+        let done = self
+            .accumulate(step, batch, draws, &mut log, tap)
+            .and_then(|()| self.update(step));
+        if let Err(error) = done {
             for (buffer, value) in before {
                 buffer.set(value);
             }
@@ -109,7 +112,8 @@ impl Adaptation {
         Ok(log.scalars)
     }
 
-    fn whole(
+    /// The gradients of all losses.
+    fn accumulate(
         &mut self,
         step: u64,
         batch: &Batch,
@@ -118,41 +122,14 @@ impl Adaptation {
         tap: &mut Tap,
     ) -> Result<()> {
         let mode = Forward::train(draws.drops.as_ref()).recomputing(self.options.recompute);
-        let domain = self.student.net.config().domain.is_some() && batch.target.is_some();
-        let student = &self.student;
+        let picks = draws.picks.as_ref();
         self.grads.clear();
 
         // The teacher follows the student and detects on whole target images.
-        let masked = match (&mut self.teacher, &self.options.masked) {
-            (Some(teacher), Some(masked)) => {
-                let target = batch
-                    .target
-                    .as_ref()
-                    .ok_or_else(|| missing("target images"))?;
-                let mask = draws.masked.as_ref().ok_or_else(|| missing("mask draws"))?;
-                let images = mask.apply(&target.image)?;
-                tap.show("masked_images", || Ok(images.clone()))?;
-                teacher.follow(step, student)?;
-                let found = teacher.detect(target)?;
-                for (i, found) in found.iter().enumerate() {
-                    tap.show_boxes(&format!("teacher.img{i}.boxes"), &found.boxes)?;
-                    tap.show_numbers(&format!("teacher.img{i}.scores"), &found.scores)?;
-                }
-                let pseudo = PseudoBoxes::of(&found, masked.threshold);
-                for (i, truth) in pseudo.images.iter().zip(&pseudo.truth) {
-                    tap.show_boxes(&format!("pseudo.img{i}.boxes"), &truth.boxes)?;
-                }
-                log.note("pseudo.boxes", pseudo.len() as f64);
-                let (images, sizes) = match pseudo.is_empty() {
-                    true => (images, Vec::new()),
-                    false => pseudo.select(&images, &target.sizes)?,
-                };
-                Some((masked, images, sizes, pseudo))
-            }
-            _ => None,
-        };
+        let masked = self.masked_images(step, batch, draws, log, tap)?;
 
         // Source and target: supervised losses of the one, domain losses of both.
+        let domain = self.student.net.config().domain.is_some() && batch.target.is_some();
         let pass = match domain {
             true => Pass::joint(batch)?,
             false => {
@@ -164,53 +141,93 @@ impl Adaptation {
             name: "main",
             weighting: Weighting::None,
             domain,
-            picks: draws.picks.as_ref(),
+            picks,
         };
-        let losses = student.net.losses(&pass, &options, &mode, tap)?;
-        let mut terms = Vec::new();
-        for (name, loss) in losses.named() {
-            log.loss(name, loss, 1.0)?;
-            terms.push(loss.clone());
-        }
-        drop(losses);
-        self.grads.accumulate(&backward(&sum(terms)?)?)?;
+        let losses = self.student.net.losses(&pass, &options, &mode, tap)?;
+        self.learn(losses, &options, &|_| 1.0, log, tap)?;
 
         // Masked target images: class and objectness learn from the teacher's objects, boxes do
         // not.
-        if let Some((masked, images, sizes, pseudo)) = masked.filter(|m| !m.3.is_empty()) {
-            let pass = Pass::labelled(&images, &sizes, &pseudo.truth);
+        if let (Some(masked), Some(settings)) = (masked, self.options.masked.clone()) {
+            let pass = Pass::labelled(&masked.image, &masked.sizes, &masked.pseudo.truth);
             let options = PassOptions {
                 name: "masked",
-                weighting: masked.weighting,
+                weighting: settings.weighting,
                 domain: false,
-                picks: draws.picks.as_ref(),
+                picks,
             };
-            let losses = student.net.losses(&pass, &options, &mode, tap)?;
-            let mut terms = Vec::new();
-            for (name, loss) in losses.named() {
-                tap.show(&format!("masked.raw.{name}"), || Ok(loss.clone()))?;
-                let factor = if name.ends_with("box_reg") {
-                    0.0
-                } else {
-                    masked.lambda
-                };
-                log.loss(&format!("{name}_mask"), loss, factor)?;
-                if factor != 0.0 {
-                    terms.push((loss * factor)?);
-                }
-            }
-            drop(losses);
-            if !terms.is_empty() {
-                self.grads.accumulate(&backward(&sum(terms)?)?)?;
-            }
+            let losses = self.student.net.losses(&pass, &options, &mode, tap)?;
+            let factor = |name: &str| match name.ends_with("box_reg") {
+                true => 0.0,
+                false => settings.lambda,
+            };
+            self.learn(losses, &options, &factor, log, tap)?;
         }
-        let losses = log
-            .scalars
-            .iter()
-            .filter(|(name, _)| name.starts_with("loss_"));
-        let total = losses.map(|(_, value)| value).sum();
-        log.note("loss", total);
-        self.update(step)
+        log.sum();
+        Ok(())
+    }
+
+    /// The masked images of those target images in which the teacher, having followed the student,
+    /// is certain of an object.
+    fn masked_images(
+        &mut self,
+        step: u64,
+        batch: &Batch,
+        draws: &Draws,
+        log: &mut Log,
+        tap: &mut Tap,
+    ) -> Result<Option<Masked>> {
+        let (Some(teacher), Some(settings)) = (&mut self.teacher, &self.options.masked) else {
+            return Ok(None);
+        };
+        let target = batch.target.as_ref();
+        let target = target.ok_or_else(|| missing("target images"))?;
+        let mask = draws.masked.as_ref().ok_or_else(|| missing("mask draws"))?;
+        teacher.follow(step, &self.student)?;
+        let found = teacher.detect(target)?;
+        for (i, found) in found.iter().enumerate() {
+            found.show(&format!("teacher.img{i}"), tap)?;
+        }
+        let pseudo = PseudoBoxes::of(&found, settings.threshold);
+        pseudo.show(tap)?;
+        log.note("pseudo.boxes", pseudo.len() as f64);
+        if pseudo.is_empty() {
+            return Ok(None);
+        }
+        Masked::of(target, mask, pseudo, tap).map(Some)
+    }
+
+    /// Adds the gradients of a pass's losses, each times its factor; without a factor a loss is
+    /// logged alone.
+    fn learn(
+        &mut self,
+        losses: Losses,
+        pass: &PassOptions,
+        factor: &dyn Fn(&str) -> f64,
+        log: &mut Log,
+        tap: &mut Tap,
+    ) -> Result<()> {
+        let suffix = if pass.name == "masked" { "_mask" } else { "" };
+        let mut sum: Option<Tensor> = None;
+        for (name, loss) in losses.named() {
+            tap.show(&format!("{}.raw.{name}", pass.name), || Ok(loss.clone()))?;
+            let factor = factor(name);
+            log.loss(&format!("{name}{suffix}"), loss, factor)?;
+            let term = match factor {
+                0.0 => continue,
+                1.0 => loss.clone(),
+                factor => (loss * factor)?,
+            };
+            sum = Some(match sum {
+                Some(sum) => (sum + term)?,
+                None => term,
+            });
+        }
+        drop(losses);
+        match sum {
+            Some(sum) => Ok(self.grads.accumulate(&backward(&sum)?)?),
+            None => Ok(()),
+        }
     }
 
     fn update(&mut self, step: u64) -> Result<()> {
@@ -241,12 +258,6 @@ impl Adaptation {
         let lr = |base| schedule.lr(step as usize, base);
         Ok(self.sgd.step(&self.grads, &lr)?)
     }
-}
-
-fn sum(terms: Vec<Tensor>) -> Result<Tensor> {
-    let mut terms = terms.into_iter();
-    let first = terms.next().ok_or_else(|| missing("losses"))?;
-    Ok(terms.try_fold(first, |sum, term| sum + term)?)
 }
 
 fn missing(what: &str) -> Error {

@@ -28,6 +28,14 @@ impl Log {
         Ok(())
     }
 
+    /// Notes the sum of all losses as `loss`.
+    pub(super) fn sum(&mut self) {
+        let losses = self.scalars.iter();
+        let losses = losses.filter(|(name, _)| name.starts_with("loss_"));
+        let sum = losses.map(|(_, value)| value).sum();
+        self.note("loss", sum);
+    }
+
     pub(super) fn note(&mut self, key: &str, value: f64) {
         self.scalars.insert(key.to_owned(), value);
     }

@@ -1,11 +1,12 @@
 //! Training: the supervised source, SADA, and masked image consistency on top of either.
 //!
-//! A draft: it compiles, but no step of it has been run or compared with the recordings yet, and no
-//! program uses it.
+//! [`Adaptation::step`] is one iteration, top to bottom; [`Draws`] holds everything random of it.
 
 mod adaptation;
 mod draws;
+mod from_config;
 mod log;
+mod masked;
 mod options;
 mod pseudo_boxes;
 mod state;
@@ -13,6 +14,7 @@ mod teacher;
 
 pub use adaptation::Adaptation;
 pub use draws::{Draws, MaskDraws};
+pub use masked::Masked;
 pub use options::{MaskedConsistency, Options, SgdOptions};
 pub use pseudo_boxes::PseudoBoxes;
 pub use state::{OPTIMIZER, STUDENT, TEACHER};

@@ -6,6 +6,7 @@ use crate::Result;
 use crate::batch::Truth;
 use crate::boxes::Size;
 use crate::roi::Detections;
+use crate::tap::{Tap, labels_tensor};
 
 /// Objects of those images in which the teacher is certain of any.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +32,18 @@ impl PseudoBoxes {
             }
         }
         pseudo
+    }
+
+    /// Shows the objects, `pseudo.img{i}.boxes` and `.labels`, and the numbers of their images.
+    pub(super) fn show(&self, tap: &mut Tap) -> Result<()> {
+        for (i, truth) in self.images.iter().zip(&self.truth) {
+            tap.show_boxes(&format!("pseudo.img{i}.boxes"), &truth.boxes)?;
+            tap.show_labels(&format!("pseudo.img{i}.labels"), &truth.labels)?;
+        }
+        tap.show("pseudo.kept_images", || {
+            let images = self.images.iter().map(|&i| i as i64);
+            labels_tensor(&images.collect::<Vec<_>>())
+        })
     }
 
     /// Number of objects.

@@ -13,6 +13,7 @@ use golden::{Golden, values};
 use mic_det::batch::Truth;
 use mic_det::boxes::{Corners, Size, from_tensor};
 use mic_det::sampler::Picks;
+use mic_nn::forward::Drops;
 use mic_nn::params::Store;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -131,5 +132,27 @@ impl Picks for Recorded<'_> {
         let permutation = integers(self.golden, &key);
         assert_eq!(permutation.len(), of, "{key}: number of candidates");
         permutation[..count].to_vec()
+    }
+}
+
+/// Recorded flags of the instance head's dropout, `<prefix>dropout0` to `3`: two layers of the
+/// adversarial pass, two of the consistency.
+pub struct RecordedDrops<'a> {
+    pub golden: &'a Golden,
+    pub prefix: String,
+}
+
+impl Drops for RecordedDrops<'_> {
+    fn keep(&self, site: &str, _: f64, count: usize) -> Vec<bool> {
+        let number = match (site.contains("consistency"), site.ends_with("drop2")) {
+            (false, false) => 0,
+            (false, true) => 1,
+            (true, false) => 2,
+            (true, true) => 3,
+        };
+        let key = format!("{}dropout{number}", self.prefix);
+        let keep = self.golden.numbers(&key);
+        assert_eq!(keep.len(), count, "{site}");
+        keep.into_iter().map(|v| v != 0.0).collect()
     }
 }

@@ -1,0 +1,35 @@
+//! From a TOML file to a [`Config`].
+
+use std::path::Path;
+
+use mic_run::config::{read, read_file};
+
+use super::raw::RawConfig;
+use super::{Config, keys};
+use crate::{Error, Result};
+
+impl Config {
+    /// Reads a TOML file, applies `sets` (`key.path=value`, later ones win) and checks the result.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the file or key, what was found and what is allowed.
+    pub fn from_file(path: &Path, sets: &[String]) -> Result<Self> {
+        let name = path.display();
+        let text = read_file(path)?;
+        Self::from_toml_str(&text, &name.to_string(), sets)
+    }
+
+    /// As [`Config::from_file`] from text; `source_name` stands for the file in messages.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::from_file`].
+    pub fn from_toml_str(text: &str, source_name: &str, sets: &[String]) -> Result<Self> {
+        let raw: RawConfig = read(text, source_name, sets, &keys::known()?)?;
+        raw.check().map_err(|error| match error {
+            Error::Config(message) => Error::Config(format!("{source_name}: {message}")),
+            other => other,
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! A run's method and batches, as the training loop drives them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use mic_data::OrderedLoader;
+use mic_data::detection::{DetectionBatch, DetectionPipeline, DetectionSet};
+use mic_run::checkpoint::Content;
+use mic_run::histogram;
+use mic_run::record::{Evaluation, Histogram};
+use mic_run::{Learner, NonFinite, Stepped};
+
+use crate::batch::Batch;
+use crate::config::{Config, Evaluated};
+use crate::detector::Model;
+use crate::train::step;
+use crate::uda::{Adaptation, STUDENT, TEACHER};
+use crate::{Error, Result};
+
+/// What a run trains.
+pub(crate) struct DetLearner {
+    config: Config,
+    classes: Vec<String>,
+    adaptation: Adaptation,
+    pipeline: Arc<DetectionPipeline>,
+    loader: OrderedLoader<DetectionBatch>,
+    test: Option<Arc<dyn DetectionSet>>,
+}
+
+impl DetLearner {
+    /// A learner before its first step.
+    pub(crate) fn new(
+        config: &Config,
+        classes: &[String],
+        adaptation: Adaptation,
+        pipeline: DetectionPipeline,
+        test: Option<Arc<dyn DetectionSet>>,
+    ) -> Self {
+        let pipeline = Arc::new(pipeline);
+        Self {
+            loader: loader(&pipeline, 0, config.data.loader_threads),
+            config: config.clone(),
+            classes: classes.to_vec(),
+            adaptation,
+            pipeline,
+            test,
+        }
+    }
+
+    /// The trained method.
+    pub(crate) fn into_adaptation(self) -> Adaptation {
+        self.adaptation
+    }
+
+    fn evaluated(&self) -> &Model {
+        match (self.config.train.evaluate, self.adaptation.teacher()) {
+            (Evaluated::Teacher, Some(teacher)) => teacher.model(),
+            _ => self.adaptation.student(),
+        }
+    }
+
+    /// Names the weights and inputs that are not finite either.
+    fn explain(&self, mut found: NonFinite, batch: &Batch) -> Error {
+        let state = match self.adaptation.state() {
+            Ok(state) => state,
+            Err(error) => return error,
+        };
+        let mut named: Vec<(&str, &Tensor)> = state.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        named.push(("source images", &batch.source.image));
+        if let Some(target) = &batch.target {
+            named.push(("target images", &target.image));
+        }
+        found.tensors.extend(NonFinite::among(named));
+        found.into()
+    }
+}
+
+/// Batches from step `start` on.
+fn loader(
+    pipeline: &Arc<DetectionPipeline>,
+    start: u64,
+    threads: usize,
+) -> OrderedLoader<DetectionBatch> {
+    let pipeline = Arc::clone(pipeline);
+    OrderedLoader::new(start, threads, move |step| pipeline.batch(step))
+}
+
+impl Learner for DetLearner {
+    type Error = Error;
+
+    fn step(&mut self, number: u64) -> Result<Stepped> {
+        let batch = self
+            .loader
+            .next()
+            .ok_or_else(|| Error::Run("the loader stopped early".into()))??;
+        let batch = Batch::from(batch);
+        let lr = self.adaptation.lr(number);
+        let done = step(&mut self.adaptation, self.config.seed, number, &batch);
+        let scalars = done.map_err(|error| match error {
+            Error::NonFinite(found) => self.explain(found, &batch),
+            other => other,
+        })?;
+        Ok(Stepped { scalars, lr })
+    }
+
+    fn non_finite(error: &Error) -> Option<&NonFinite> {
+        match error {
+            Error::NonFinite(found) => Some(found),
+            _ => None,
+        }
+    }
+
+    /// A failed step has taken back everything itself.
+    fn undo(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn evaluate(&mut self, _done: u64) -> Result<Option<Evaluation>> {
+        let Some(test) = &self.test else {
+            return Ok(None);
+        };
+        let _ = (test, &self.classes, self.evaluated());
+        Err(Error::Run(
+            "this version cannot measure a detector yet; leave out data.test".into(),
+        ))
+    }
+
+    fn histograms(&mut self) -> Result<Vec<Histogram>> {
+        Ok(histogram::all(&self.adaptation.student().store.params())?)
+    }
+
+    fn content(&self) -> Result<Content> {
+        let network = |name: &str| [STUDENT, TEACHER].iter().any(|p| name.starts_with(p));
+        let state = self.adaptation.state()?.into_iter();
+        let (weights, training) = state.partition(|(name, _)| network(name));
+        Ok(Content { weights, training })
+    }
+
+    fn restore(&mut self, content: &HashMap<String, Tensor>, done: u64) -> Result<()> {
+        self.adaptation.restore(content)?;
+        self.loader = loader(&self.pipeline, done, self.config.data.loader_threads);
+        Ok(())
+    }
+}
