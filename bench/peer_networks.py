@@ -78,39 +78,38 @@ def optimiser(parameters, rule):
     return kinds[rule["kind"]](parameters, fused=True, **options)
 
 
+def make_recomputable(training, block):
+    plain = block.forward
+
+    @functools.wraps(plain)
+    def forward(*args):
+        if not training.recompute:
+            return plain(*args)
+        return checkpoint(plain, *args, use_reentrant=False, preserve_rng_state=False)
+
+    block.forward = forward
+
+
 class Training:
     """A network, its optimiser and a batch."""
 
-    def __init__(self, spec, layout="channels first"):
+    def __init__(self, spec):
         architecture = spec["architecture"]
         self.kind = architecture["kind"]
-        self.net, block = BUILDERS[self.kind](architecture, spec["classes"])
+        self.net, self.block = BUILDERS[self.kind](architecture, spec["classes"])
         fill(self.net, our_name)
         self.net.train()
-        self.recompute = False
-        for module in self.net.modules():
-            if isinstance(module, block):
-                self.make_recomputable(module)
         self.image = 10 * filled("image", spec["image"])
         self.labels = labels(spec["image"], spec["classes"], self.kind == "segmentor")
-        self.place(layout)
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.optimiser = optimiser(parameters, spec["optimizer"])
 
-    def make_recomputable(self, block):
-        plain = block.forward
-
-        @functools.wraps(plain)
-        def forward(*args):
-            if not self.recompute:
-                return plain(*args)
-            return checkpoint(plain, *args, use_reentrant=False, preserve_rng_state=False)
-
-        block.forward = forward
+    def networks(self):
+        return [self.net]
 
     def place(self, layout):
-        self.net.to(memory_format=LAYOUTS[layout])
-        self.image = self.image.contiguous(memory_format=LAYOUTS[layout])
+        self.net.to(memory_format=layout)
+        self.image = self.image.contiguous(memory_format=layout)
 
     def loss(self):
         out = self.net(self.image)
@@ -118,34 +117,53 @@ class Training:
             return sum(level.mean() for level in out.values())
         return F.cross_entropy(out, self.labels)
 
-    def step(self, recompute=False):
-        self.recompute = recompute
+    def step(self):
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.loss()
         loss.backward()
         self.optimiser.step()
-        return loss.item()
+        return [loss.item()]
+
+
+def trained(spec, layout="channels first"):
+    """What the question asks to be trained."""
+    if spec["architecture"]["kind"] == "iteration":
+        from peer_iteration import Iteration
+
+        training = Iteration(spec)
+    else:
+        training = Training(spec)
+    training.place(LAYOUTS[layout])
+    training.recompute = False
+    for module in training.networks()[0].modules():
+        if isinstance(module, training.block):
+            make_recomputable(training, module)
+    return training
+
+
+class Network:
+    """A training in whichever of the two layouts is faster."""
+
+    def __init__(self, spec):
+        self.training = trained(spec)
 
     def run(self, recompute=False):
         """Seconds of a step."""
+        self.training.recompute = recompute
         start = time.perf_counter()
-        self.step(recompute)
+        self.training.step()
         return time.perf_counter() - start
 
-
-class Network(Training):
-    """A training in whichever of the two layouts is faster."""
-
     def check(self):
-        """Losses before the first step and after each of two."""
-        losses = [self.step() for _ in range(3)]
+        """Losses of the first three steps."""
+        losses = [self.training.step() for _ in range(3)]
         best = math.inf
         for layout in LAYOUTS:
-            self.place(layout)
+            self.training.place(LAYOUTS[layout])
             seconds = min(self.run() for _ in range(2))
             if seconds < best:
                 best, fastest = seconds, layout
-        self.place(fastest)
+        self.training.place(LAYOUTS[fastest])
         return {"losses": losses, "layout": fastest}
 
 
@@ -154,10 +172,11 @@ def memory(spec, layout, recompute, steps):
     for package in spec["needs"]:
         importlib.import_module(package)
     before = resident("VmRSS")
-    training = Training(spec, layout)
+    training = trained(spec, layout)
+    training.recompute = recompute
     forget_peak()
     for _ in range(steps):
-        training.step(recompute)
+        training.step()
     return {"before": before, "peak": resident("VmHWM")}
 
 

@@ -208,6 +208,22 @@ impl Golden {
     }
 }
 
+/// Stops the test at a key of a recorded configuration that no test knows. `used` keys are options of
+/// what is tested; `about` tell how the recording was made.
+pub fn refuse_unknown(what: &str, config: &Value, used: &[&str], about: &[&str]) {
+    let known = |key: &&String| used.iter().chain(about).any(|known| known == key);
+    let unknown: Vec<&String> = config
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|k| !known(k))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "{what}: the recording has options that this test does not read: {unknown:?}"
+    );
+}
+
 /// All elements as doubles.
 pub fn values(tensor: &Tensor) -> Vec<f64> {
     let flat = tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap();

@@ -9,140 +9,195 @@ mod recorded;
 use std::collections::HashMap;
 
 use candle_core::{Tensor, Var};
-use golden::{Golden, values};
-use mic_core::augment::{ColorJitterConfig, StrongConfig};
-use mic_core::{BlockMask, BlockMaskConfig, Confidence, PseudoLabelConfig};
+use golden::{Golden, refuse_unknown, values};
 use mic_data::{SourceBatch, TargetBatch, UdaBatch};
 use mic_nn::autograd::Gradients;
-use mic_nn::models::mit::{MitConfig, Stem};
-use mic_nn::optim::{AdamW, AdamWConfig, Grads, GroupRules, Optimizer, Rule};
-use mic_nn::params::Store;
+use mic_nn::optim::{Grads, Optimizer};
 use mic_nn::schedule::PolyWarmup;
 use mic_seg::Result;
-use mic_seg::config::{Images, MaskMode};
-use mic_seg::model::{Backbone, CropBox, DaformerHeadConfig, HrdaConfig, SegmentorConfig};
-use mic_seg::uda::{
-    ClassMix, Crops, Draws, FeatureDistance, MaskDraws, MaskedConsistency, MixDraws, Options,
-    SelfTraining, TargetUse, distinct_classes,
+use mic_seg::model::{
+    Backbone, CropBox, DaformerHeadConfig, DetailCrop, DetailFeatures, HrdaConfig, ScaleAttention,
+    SegmentorConfig, separable_aspp,
 };
-use recorded::{NoDrops, count, fresh, list, normalization, number, strong};
+use mic_seg::uda::{
+    ClassMix, Crops, Draws, FeatureDistance, MixDraws, Options, SelfTraining, TargetUse,
+    distinct_classes,
+};
+use recorded::{
+    ABOUT, NoDrops, check_accuracy, check_all_seen, count, fresh, list, mask_draws, masked, mit,
+    normalization, number, optimiser, pseudo, strong, strong_config,
+};
 use serde_json::Value;
 
-fn backbone(config: &Value) -> MitConfig {
-    MitConfig {
-        embed_dims: list(&config["embed"]),
-        depths: list(&config["depths"]),
-        num_heads: vec![1, 2, 5, 8],
-        sr_ratios: vec![8, 4, 2, 1],
-        mlp_ratio: 4,
-        drop_path_rate: 0.0,
-        stem: Stem::Overlap,
-    }
-}
+/// The options that this test reads.
+const USED: [&str; 49] = [
+    "arch",
+    "embed",
+    "depths",
+    "num_heads",
+    "sr_ratios",
+    "mlp_ratio",
+    "drop_path_rate",
+    "hemb",
+    "channels",
+    "dilations",
+    "num_classes",
+    "att",
+    "hr_crop",
+    "scales",
+    "crop_coord_divisible",
+    "hr_loss_weight",
+    "lr_loss_weight",
+    "attention_classwise",
+    "fixed_attention",
+    "hr_slide_inference",
+    "hr_slide_overlapping",
+    "blur_hr_crop",
+    "feature_scale",
+    "alpha",
+    "threshold",
+    "top",
+    "bottom",
+    "valid",
+    "source_only",
+    "fd_lambda",
+    "fd_classes",
+    "fd_min_ratio",
+    "jitter_s",
+    "color_jitter_probability",
+    "blur",
+    "img_mean",
+    "img_std",
+    "mix",
+    "mask_mode",
+    "mask_block",
+    "mask_ratio",
+    "mask_lambda",
+    "mask_alpha",
+    "mask_thr",
+    "separate_mic_teacher",
+    "max_iters",
+    "optimizer",
+    "sched",
+    "n_iters",
+];
 
 fn model(config: &Value) -> SegmentorConfig {
+    let backbone = mit(config, "embed");
+    let classes = count(config, "num_classes");
+    let published = DaformerHeadConfig::new(&backbone.embed_dims, classes);
     let head = DaformerHeadConfig {
         embed: count(config, "hemb"),
         channels: count(config, "channels"),
+        fusion: match &config["dilations"] {
+            Value::Null => published.fusion.clone(),
+            dilations => separable_aspp(&list(dilations)),
+        },
         dropout: 0.0,
-        ..DaformerHeadConfig::new(&list(&config["embed"]), count(config, "num_classes"))
+        ..published
     };
-    let model = SegmentorConfig::new(backbone(config), head);
-    if config["arch"] != "hrda" {
-        return model;
+    let model = SegmentorConfig::new(backbone, head);
+    match config["arch"].as_str() {
+        Some("daformer") => model,
+        Some("hrda") => model.with_hrda(hrda(config)),
+        other => panic!("unknown architecture {other:?}"),
     }
+}
+
+fn hrda(config: &Value) -> HrdaConfig {
     let crop = list(&config["hr_crop"]);
-    let default = HrdaConfig::new((crop[0], crop[1]));
-    model.with_hrda(HrdaConfig {
+    let crop = (crop[0], crop[1]);
+    let default = HrdaConfig::new(crop);
+    let flag = |key: &str, default: bool| config[key].as_bool().unwrap_or(default);
+    let scales = config["scales"].as_array().into_iter().flatten();
+    let lowest = scales.filter_map(Value::as_f64).min_by(f64::total_cmp);
+    let attention = match (
+        config["fixed_attention"].as_f64(),
+        flag("attention_classwise", true),
+    ) {
+        (Some(share), _) => ScaleAttention::Fixed(share),
+        (None, true) => ScaleAttention::ClassWise,
+        (None, false) => ScaleAttention::Single,
+    };
+    HrdaConfig {
+        crop: DetailCrop {
+            size: crop,
+            divisible: match count(config, "crop_coord_divisible") {
+                0 => default.crop.divisible,
+                divisible => divisible,
+            },
+        },
+        context_scale: lowest.unwrap_or(default.context_scale),
+        slide: flag("hr_slide_inference", default.slide),
+        overlap: flag("hr_slide_overlapping", default.overlap),
+        attention,
         attention_channels: count(config, "att"),
         detail_loss: number(config, "hr_loss_weight", default.detail_loss),
-        ..default
-    })
+        context_loss: number(config, "lr_loss_weight", default.context_loss),
+        blur: flag("blur_hr_crop", default.blur),
+        features: match &config["feature_scale"] {
+            Value::String(all) if all == "all" => DetailFeatures::All,
+            _ => DetailFeatures::Context,
+        },
+    }
 }
 
 fn options(config: &Value) -> Options {
-    let pseudo = PseudoLabelConfig {
-        confidence: Confidence::ShareAbove(number(config, "threshold", 0.0) as f32),
-        ignore_top: count(config, "top"),
-        ignore_bottom: count(config, "bottom"),
-    };
-    let alpha = number(config, "alpha", 0.0);
-    let mode = config["mask_mode"].as_str().unwrap();
-    let (images, augment) = match mode.trim_end_matches("aug") {
-        "separatetrg" => (Images::Target, mode.ends_with("aug")),
-        "separatesrc" => (Images::Source, mode.ends_with("aug")),
-        "separate" => (Images::Mixed, mode.ends_with("aug")),
-        other => panic!("unknown mask mode {other}"),
-    };
-    let own = config["separate_mic_teacher"].as_bool().unwrap();
-    let own_teacher = own.then(|| {
-        let confidence = match config.get("mask_thr") {
-            None => pseudo.confidence,
-            Some(Value::Null) => Confidence::None,
-            Some(value) => Confidence::ShareAbove(value.as_f64().unwrap() as f32),
-        };
-        let pseudo = PseudoLabelConfig {
-            confidence,
-            ..pseudo
-        };
-        (number(config, "mask_alpha", alpha), pseudo)
+    let source_only = config["source_only"].as_bool().unwrap_or(false);
+    if let Some(mix) = config["mix"].as_str() {
+        assert_eq!(mix, "class");
+    }
+    let lambda = number(config, "fd_lambda", 0.0);
+    let distance = (lambda > 0.0).then(|| FeatureDistance {
+        lambda,
+        classes: match &config["fd_classes"] {
+            Value::Null => Vec::new(),
+            classes => list(classes).iter().map(|&c| c as u8).collect(),
+        },
+        min_ratio: number(config, "fd_min_ratio", 0.75),
+        num_classes: count(config, "num_classes"),
     });
     Options {
-        target: TargetUse::Mixing,
-        augment_source: false,
-        strong: StrongConfig {
-            jitter: ColorJitterConfig::with_strength(number(config, "jitter_s", 0.2)),
-            jitter_threshold: number(config, "color_jitter_probability", 0.2),
-            blur: config["blur"].as_bool().unwrap(),
+        target: match source_only {
+            true => TargetUse::Nothing,
+            false => TargetUse::Mixing,
         },
+        augment_source: false,
+        strong: strong_config(config),
         normalization: normalization(config),
-        alpha,
-        pseudo,
-        feature_distance: Some(FeatureDistance {
-            lambda: number(config, "fd_lambda", 0.0),
-            classes: list(&config["fd_classes"])
-                .iter()
-                .map(|&c| c as u8)
-                .collect(),
-            min_ratio: number(config, "fd_min_ratio", 0.75),
-            num_classes: count(config, "num_classes"),
-        }),
-        masked: Some(MaskedConsistency {
-            mode: MaskMode { images, augment },
-            blocks: BlockMaskConfig {
-                block: count(config, "mask_block"),
-                ratio: number(config, "mask_ratio", 0.7),
-            },
-            lambda: number(config, "mask_lambda", 1.0),
-            own_teacher,
-        }),
+        alpha: number(config, "alpha", 0.999),
+        pseudo: pseudo(config),
+        feature_distance: distance,
+        masked: masked(config, false),
         detail: model(config).hrda.map(|hrda| hrda.crop),
         recompute: false,
     }
 }
 
-fn draws(golden: &Golden, options: &Options, iteration: usize, label: &Tensor) -> Result<Draws> {
-    let key = |name: &str| format!("iter{iteration}.rand.{name}");
-    let gates = |prefix: &str| {
-        options.strong.gates(
-            golden.scalar(&key(&format!("{prefix}color_jitter"))),
-            golden.scalar(&key(&format!("{prefix}blur"))),
-        )
-    };
-    let (batch, height, width) = label.dims3()?;
+fn mix_draws(golden: &Golden, options: &Options, key: &str, label: &Tensor) -> Result<MixDraws> {
+    let batch = label.dim(0)?;
     let distinct = distinct_classes(label)?;
     let pasted = (0..batch).map(|b| {
-        let choice = values(golden.get(&key(&format!("class_choice.{b}"))));
+        let choice = values(golden.get(&format!("{key}.class_choice.{b}")));
         choice.iter().map(|&i| distinct[i as usize]).collect()
     });
-    let mixing = gates("");
-    let keys: Vec<String> = (0..batch).map(|b| key(&format!("mix.{b}"))).collect();
-    let masked = options.masked.as_ref().unwrap();
-    let blocks = golden.get(&key("masked.block"));
-    let colours = masked.mode.augment.then(|| {
-        let gates = gates("masked.");
-        strong(golden, &[key("masked")], gates.jitter, gates.blur)
-    });
+    let blur = golden
+        .find(&format!("{key}.blur"))
+        .map_or(0.0, |draw| values(draw)[0]);
+    let gates = options
+        .strong
+        .gates(golden.scalar(&format!("{key}.color_jitter")), blur);
+    let keys: Vec<String> = (0..batch).map(|b| format!("{key}.mix.{b}")).collect();
+    Ok(MixDraws {
+        classes: ClassMix {
+            pasted: pasted.collect(),
+        },
+        strong: strong(golden, &keys, gates.jitter, gates.blur),
+    })
+}
+
+fn draws(golden: &Golden, options: &Options, iteration: usize, label: &Tensor) -> Result<Draws> {
+    let key = format!("iter{iteration}.rand");
     let crop = |name: &str| {
         let bounds = golden.find(&format!("iter{iteration}.{name}.crop_box"))?;
         let bounds: Vec<usize> = values(bounds).iter().map(|&v| v as usize).collect();
@@ -153,6 +208,7 @@ fn draws(golden: &Golden, options: &Options, iteration: usize, label: &Tensor) -
             x2: bounds[3],
         })
     };
+    let mixing = options.target == TargetUse::Mixing;
     Ok(Draws {
         crops: Crops {
             source: crop("source"),
@@ -161,54 +217,12 @@ fn draws(golden: &Golden, options: &Options, iteration: usize, label: &Tensor) -
             masked: crop("masked"),
         },
         source: None,
-        mix: Some(MixDraws {
-            classes: ClassMix {
-                pasted: pasted.collect(),
-            },
-            strong: strong(golden, &keys, mixing.jitter, mixing.blur),
-        }),
-        masked: Some(MaskDraws {
-            strong: colours,
-            blocks: BlockMask::from_uniforms(blocks, masked.blocks.ratio, height, width)?,
-        }),
+        mix: match mixing {
+            true => Some(mix_draws(golden, options, &key, label)?),
+            false => None,
+        },
+        masked: mask_draws(golden, options, &format!("{key}.masked"), label)?,
     })
-}
-
-fn optimiser(config: &Value, store: &Store) -> (AdamW, PolyWarmup, f64) {
-    let optimizer = &config["optimizer"];
-    assert_eq!(optimizer["type"], "AdamW");
-    let custom = optimizer["paramwise_cfg"]["custom_keys"]
-        .as_object()
-        .unwrap();
-    let rules = custom
-        .iter()
-        .map(|(key, rule)| Rule {
-            key: key.clone(),
-            lr_mult: number(rule, "lr_mult", 1.0),
-            decay_mult: number(rule, "decay_mult", 1.0),
-        })
-        .collect();
-    let lr = number(optimizer, "lr", 0.0);
-    let rules = GroupRules {
-        base_lr: lr,
-        base_weight_decay: number(optimizer, "weight_decay", 0.0),
-        rules,
-    };
-    let betas = &optimizer["betas"];
-    let adamw = AdamWConfig {
-        betas: (betas[0].as_f64().unwrap(), betas[1].as_f64().unwrap()),
-        ..AdamWConfig::default()
-    };
-    let sched = &config["sched"];
-    assert_eq!(sched["warmup"], "linear");
-    let schedule = PolyWarmup {
-        max_iters: count(config, "max_iters"),
-        power: number(sched, "power", 1.0),
-        min_lr: number(sched, "min_lr", 0.0),
-        warmup_iters: count(sched, "warmup_iters"),
-        warmup_ratio: number(sched, "warmup_ratio", 0.0),
-    };
-    (AdamW::new(&store.vars(), &rules, adamw), schedule, lr)
 }
 
 /// `grads` with the recorded ones in place of ours.
@@ -228,17 +242,56 @@ fn replaced(
     Ok(replaced)
 }
 
-fn check(golden: &Golden) -> Result<()> {
-    let config = &golden.config;
-    let imagenet = fresh();
-    let shape = backbone(config).into();
-    Backbone::new(&shape, &imagenet.root())?;
-    let report = imagenet.load(&golden.below("imnet.backbone."))?;
-    assert!(report.complete(), "{report}");
-    let imagenet = Backbone::new(&shape, &imagenet.frozen_copy()?.root())?;
+/// `ours` with the recorded values where the recording says that they are rounding noise: nothing
+/// (`None`) is left to compare, or the half that is not.
+fn without_noise(golden: &Golden, key: &str, name: &str, ours: &Tensor) -> Result<Option<Tensor>> {
+    match golden.config["gradient_exactly_zero"]
+        .get(name)
+        .map(|v| v.as_str().unwrap())
+    {
+        None => Ok(Some(ours.clone())),
+        Some("all") => Ok(None),
+        Some("first half (keys)") => {
+            let half = ours.dim(0)? / 2;
+            let noise = golden.get(key).narrow(0, 0, half)?;
+            Ok(Some(Tensor::cat(
+                &[&noise, &ours.narrow(0, half, half)?],
+                0,
+            )?))
+        }
+        Some(other) => panic!("unknown part {other} of {name}"),
+    }
+}
 
-    let options = options(config);
-    let mut training = SelfTraining::new(&model(config), fresh(), options.clone(), Some(imagenet))?;
+fn batch(golden: &Golden, i: usize) -> Result<UdaBatch> {
+    let get = |name: &str| golden.get(&format!("iter{i}.{name}")).clone();
+    let valid = golden.config["valid"].as_bool().unwrap_or(false);
+    Ok(UdaBatch {
+        source: SourceBatch {
+            image: get("img"),
+            label: get("gt").squeeze(1)?,
+            names: Vec::new(),
+        },
+        target: Some(TargetBatch {
+            image: get("target_img"),
+            valid: valid
+                .then(|| get("valid_pseudo_mask").squeeze(1))
+                .transpose()?,
+            names: Vec::new(),
+        }),
+    })
+}
+
+fn training(golden: &Golden, options: Options) -> Result<SelfTraining> {
+    let model = model(&golden.config);
+    let imagenet = options.feature_distance.as_ref().map(|_| {
+        let store = fresh();
+        Backbone::new(&model.backbone, &store.root())?;
+        let report = store.load(&golden.below("imnet.backbone."))?;
+        assert!(report.complete(), "{report}");
+        Backbone::new(&model.backbone, &store.frozen_copy()?.root())
+    });
+    let training = SelfTraining::new(&model, fresh(), options, imagenet.transpose()?)?;
     let report = training.store().load(&golden.below("student."))?;
     // Buffers start at their defaults and are not recorded.
     assert!(
@@ -249,103 +302,131 @@ fn check(golden: &Golden) -> Result<()> {
         report.reshaped.is_empty() && report.unexpected.is_empty(),
         "{report}"
     );
-    let (mut optimizer, schedule, lr) = optimiser(config, training.store());
-    let noise = |name: &str| config["gradient_exactly_zero"].get(name).is_some();
+    Ok(training)
+}
 
-    for i in 0..count(config, "n_iters") {
-        let get = |name: &str| golden.get(&format!("iter{i}.{name}")).clone();
-        let valid = config["valid"].as_bool().unwrap_or(false);
-        let label = get("gt").squeeze(1)?;
-        let batch = UdaBatch {
-            source: SourceBatch {
-                image: get("img"),
-                label: label.clone(),
-                names: Vec::new(),
-            },
-            target: Some(TargetBatch {
-                image: get("target_img"),
-                valid: valid
-                    .then(|| get("valid_pseudo_mask").squeeze(1))
-                    .transpose()?,
-                names: Vec::new(),
-            }),
+fn check_logs(
+    golden: &Golden,
+    i: usize,
+    scalars: &std::collections::BTreeMap<String, f64>,
+    pixels: usize,
+) {
+    // The detail's pixels are those of its crop.
+    let crop = golden.config["hr_crop"]
+        .as_array()
+        .map(|_| list(&golden.config["hr_crop"]));
+    let images = golden.get(&format!("iter{i}.img")).dim(0).unwrap();
+    for (key, recorded) in golden.below(&format!("iter{i}.log.")) {
+        let ours = scalars
+            .get(&key)
+            .unwrap_or_else(|| panic!("{key} is not logged"));
+        if key.ends_with("acc_seg") {
+            let pixels = match &crop {
+                Some(crop) if key.contains(".hr.") => images * crop[0] * crop[1],
+                _ => pixels,
+            };
+            check_accuracy(&key, *ours, values(&recorded)[0], pixels);
+        } else {
+            golden.check_scalar(&format!("iter{i}.log.{key}"), *ours);
+        }
+    }
+}
+
+/// Compares the gradients; where rounding has put some past a kink, the recorded ones in place of
+/// ours, so that all that follows stays exact.
+fn check_gradients(golden: &Golden, i: usize, training: &SelfTraining) -> Result<Option<Grads>> {
+    let (mut strict, mut kinked) = (0, 0);
+    let recorded = golden.below(&format!("iter{i}.grad."));
+    for name in recorded.keys() {
+        let grad = training.grads().get(name);
+        let grad = grad.unwrap_or_else(|| panic!("{name} got no gradient"));
+        let key = format!("iter{i}.grad.{name}");
+        let Some(grad) = without_noise(golden, &key, name, grad)? else {
+            continue;
         };
+        match golden.check_gradient(&key, &grad) {
+            true => strict += 1,
+            false => kinked += 1,
+        }
+    }
+    let norm_key = format!("iter{i}.grad_global_norm");
+    let norm = training.grads().global_norm()?;
+    if kinked == 0 {
+        golden.check_scalar(&norm_key, norm);
+        return Ok(None);
+    }
+    assert!(strict > 0, "no gradient of iteration {i} agrees strictly");
+    let exact = golden.scalar(&norm_key);
+    assert!(
+        (norm / exact - 1.0).abs() < 1e-2,
+        "{norm}, recorded {exact}"
+    );
+    let parameters = training.store().vars();
+    Ok(Some(replaced(training.grads(), &parameters, &recorded)?))
+}
+
+fn check_weights(golden: &Golden, i: usize, training: &SelfTraining) -> Result<()> {
+    let mut networks = vec![("student", training.store())];
+    networks.extend(training.teacher().map(|t| ("teacher", t.store())));
+    networks.extend(training.mask_teacher().map(|t| ("mic_teacher", t.store())));
+    for (who, store) in networks {
+        let state: HashMap<_, _> = store.state().into_iter().collect();
+        for name in golden.below(&format!("iter{i}.{who}.")).keys() {
+            // The teacher's logits share the prefix of its parameters.
+            if name == "logits" {
+                continue;
+            }
+            let key = format!("iter{i}.{who}.{name}");
+            if let Some(ours) = without_noise(golden, &key, name, &state[name])? {
+                golden.check(&key, &ours);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check(golden: &Golden) -> Result<()> {
+    let config = &golden.config;
+    let file = golden.path.display().to_string();
+    refuse_unknown(&file, config, &USED, &ABOUT);
+    let options = options(config);
+    let mut training = training(golden, options.clone())?;
+    let parameters = training.store().vars();
+    let (mut optimizer, schedule): (Box<dyn Optimizer>, PolyWarmup) =
+        optimiser(config, &parameters);
+    let base = number(&config["optimizer"], "lr", 0.0);
+
+    let iterations = count(config, "n_iters");
+    assert!(iterations > 0 && golden.find(&format!("iter{iterations}.img")).is_none());
+    for i in 0..iterations {
+        let batch = batch(golden, i)?;
+        let label = batch.source.label.clone();
         let draws = draws(golden, &options, i, &label)?;
-        let mut seen = 0;
+        let mut seen = Vec::new();
         let mut tap = |name: &str, tensor: &Tensor| {
             let key = format!("iter{i}.{name}");
             if golden.find(&key).is_some() {
                 golden.check(&key, tensor);
-                seen += 1;
+                seen.push(name.to_owned());
             }
         };
         let scalars = training.step(i as u64, &batch, &draws, &NoDrops, Some(&mut tap))?;
-        assert!(seen >= 9, "only {seen} recorded tensors were compared");
-        golden.check_scalar(
-            &format!("iter{i}.pseudo.weight_scalar"),
-            scalars["pseudo.weight"],
-        );
-        let pixels = label.elem_count() as f64;
-        for (key, recorded) in golden.below(&format!("iter{i}.log.")) {
-            let ours = scalars
-                .get(&key)
-                .unwrap_or_else(|| panic!("{key} is not logged"));
-            if key.ends_with("acc_seg") {
-                let recorded = values(&recorded)[0];
-                // Two pixels, and the rounding of the recorded float.
-                assert!((ours - recorded).abs() < 200.0 / pixels + 1e-4, "{key}");
-            } else {
-                golden.check_scalar(&format!("iter{i}.log.{key}"), *ours);
+        check_all_seen(golden, &format!("iter{i}."), &seen);
+        for name in ["pseudo", "mic_pseudo"] {
+            let key = format!("iter{i}.{name}.weight_scalar");
+            if golden.find(&key).is_some() {
+                golden.check_scalar(&key, scalars[&format!("{name}.weight")]);
             }
         }
-        let (mut strict, mut kinked) = (0, 0);
-        let recorded = golden.below(&format!("iter{i}.grad."));
-        for name in recorded.keys().filter(|n| !noise(n)) {
-            let grad = training.grads().get(name);
-            let grad = grad.unwrap_or_else(|| panic!("{name} got no gradient"));
-            match golden.check_gradient(&format!("iter{i}.grad.{name}"), grad) {
-                true => strict += 1,
-                false => kinked += 1,
-            }
-        }
-        let norm_key = format!("iter{i}.grad_global_norm");
-        let norm = training.grads().global_norm()?;
-        // Past a kink the step goes on with the recorded gradients, so that all else stays exact.
-        let known;
-        let grads = if kinked == 0 {
-            golden.check_scalar(&norm_key, norm);
-            training.grads()
-        } else {
-            assert!(strict > 0, "no gradient of iteration {i} agrees strictly");
-            let exact = golden.scalar(&norm_key);
-            assert!(
-                (norm / exact - 1.0).abs() < 1e-2,
-                "{norm}, recorded {exact}"
-            );
-            known = replaced(training.grads(), &training.store().vars(), &recorded)?;
-            &known
-        };
+        check_logs(golden, i, &scalars, label.elem_count());
+        let known = check_gradients(golden, i, &training)?;
         let rate = |base| schedule.lr(i, base);
         let rates = values(golden.get(&format!("iter{i}.lr")));
-        assert!(
-            (rate(lr) - rates[0]).abs() <= 1e-12 * rates[0].max(1.0),
-            "{rates:?}"
-        );
-        optimizer.step(grads, &rate)?;
-        let teacher = training.teacher().unwrap();
-        for (who, store) in [("student", training.store()), ("teacher", teacher.store())] {
-            let state: HashMap<_, _> = store.state().into_iter().collect();
-            for name in golden
-                .below(&format!("iter{i}.{who}."))
-                .keys()
-                .filter(|n| !noise(n))
-            {
-                // The teacher's logits share the prefix of its parameters.
-                if name != "logits" {
-                    golden.check(&format!("iter{i}.{who}.{name}"), &state[name]);
-                }
-            }
-        }
+        let ours = rate(base);
+        let near = |recorded: &f64| (ours - recorded).abs() <= 1e-12 * recorded.max(1.0);
+        assert!(rates.iter().any(near), "{ours}, recorded {rates:?}");
+        optimizer.step(known.as_ref().unwrap_or(training.grads()), &rate)?;
+        check_weights(golden, i, &training)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 mod golden;
 
 use candle_core::{DType, Device, Tensor, Var};
-use golden::{Golden, values};
+use golden::{Golden, refuse_unknown, values};
 use mic_nn::autograd::backward;
 use mic_nn::forward::{Drops, Forward, RandomDrops};
 use mic_nn::models::mit::{MitConfig, Stem};
@@ -40,10 +40,28 @@ impl Drops for Recorded {
     }
 }
 
+const HEAD_OPTIONS: [&str; 10] = [
+    "head",
+    "in_channels",
+    "channels",
+    "embed",
+    "num_classes",
+    "dilations",
+    "dropout",
+    "params_without_grad",
+    "bn_momentum",
+    "bn_eps",
+];
+
 #[test]
 fn head_agrees_with_the_recorded_reference() -> Result<()> {
     let golden = Golden::open("seg", "daformer_head");
     let config = &golden.config;
+    refuse_unknown("daformer_head", config, &HEAD_OPTIONS, &["size", "seed"]);
+    assert_eq!(config["head"], "daformer");
+    for (key, ours) in [("bn_momentum", 0.1), ("bn_eps", 1e-5)] {
+        assert_eq!(config[key].as_f64().unwrap_or(ours), ours, "{key}");
+    }
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
     let head_config = DaformerHeadConfig {
         embed: number("embed"),

@@ -7,7 +7,7 @@ mod golden;
 mod recorded;
 
 use candle_core::{Tensor, Var};
-use golden::Golden;
+use golden::{Golden, refuse_unknown};
 use mic_nn::autograd::backward;
 use mic_nn::forward::Forward;
 use mic_nn::models::resnet::ResNetConfig;
@@ -32,6 +32,22 @@ fn backbone(config: &Value) -> Result<ResNetConfig> {
 fn network_agrees_with_the_recorded_reference() -> Result<()> {
     let golden = Golden::open("seg", "deeplabv2");
     let config = &golden.config;
+    let used = [
+        "backbone",
+        "depth",
+        "stem_channels",
+        "base_channels",
+        "strides",
+        "dilations",
+        "contract_dilation",
+        "head_dilations",
+        "head2_dilations",
+        "num_classes",
+        "bn_eps",
+        "bn_momentum",
+    ];
+    refuse_unknown("deeplabv2", config, &used, &["size", "seed"]);
+    assert_eq!(config["backbone"], "ResNetV1c");
     let backbone = backbone(config)?;
     let head = |key: &str| DeeplabHeadConfig {
         in_channels: backbone.channels().last().copied().unwrap(),

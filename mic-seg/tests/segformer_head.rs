@@ -7,7 +7,7 @@ mod golden;
 mod recorded;
 
 use candle_core::{Tensor, Var};
-use golden::{Golden, values};
+use golden::{Golden, refuse_unknown, values};
 use mic_nn::autograd::backward;
 use mic_nn::forward::{Drops, Forward};
 use mic_nn::ops::{self, CrossEntropyOptions};
@@ -29,6 +29,20 @@ impl Drops for Recorded {
 fn head_agrees_with_the_recorded_reference() -> Result<()> {
     let golden = Golden::open("seg", "segformer_head");
     let config = &golden.config;
+    let used = [
+        "head",
+        "in_channels",
+        "channels",
+        "embed",
+        "num_classes",
+        "dilations",
+        "dropout",
+        "params_without_grad",
+        "bn_momentum",
+        "bn_eps",
+    ];
+    refuse_unknown("segformer_head", config, &used, &["size", "seed"]);
+    assert!(config["head"] == "segformer" && config["dilations"].is_null());
     let shape = SegformerHeadConfig {
         embed: count(config, "embed"),
         unused: count(config, "channels"),

@@ -10,28 +10,82 @@ mod recorded;
 use std::collections::HashMap;
 
 use candle_core::{DType, Tensor};
-use golden::{Golden, values};
-use mic_core::augment::{ColorJitterConfig, StrongConfig};
-use mic_core::{BlockMask, BlockMaskConfig, Confidence, PseudoLabelConfig};
+use golden::{Golden, refuse_unknown, values};
 use mic_data::{SourceBatch, TargetBatch, UdaBatch};
 use mic_nn::models::resnet::ResNetConfig;
-use mic_nn::optim::{GroupRules, Optimizer, Sgd, SgdConfig};
-use mic_nn::schedule::PolyWarmup;
 use mic_seg::Result;
-use mic_seg::config::{Images, MaskMode};
 use mic_seg::model::{DeeplabHeadConfig, SegmentorConfig};
 use mic_seg::uda::{
-    Adversarial, AdversarialLoss, AdversarialOptions, Crops, Draws, MaskDraws, MaskedConsistency,
-    Options, TargetUse, Training,
+    Adversarial, AdversarialLoss, AdversarialOptions, Crops, Draws, Options, TargetUse, Training,
 };
-use recorded::{NoDrops, count, fresh, list, normalization, number, strong};
+use recorded::{
+    ABOUT, NoDrops, check_accuracy, check_all_seen, count, fresh, list, mask_draws, masked,
+    normalization, number, optimiser, pseudo, strong_config,
+};
 use serde_json::Value;
 
+/// The options that this test reads; variants replace some of them.
+const USED: [&str; 38] = [
+    "depth",
+    "stem",
+    "base",
+    "strides",
+    "dilations",
+    "dil",
+    "num_classes",
+    "ndf",
+    "disc",
+    "lambda_adv",
+    "lambda_ent",
+    "lr_D",
+    "lr_D_min",
+    "lr_D_power",
+    "alpha",
+    "threshold",
+    "top",
+    "bottom",
+    "valid",
+    "jitter_s",
+    "color_jitter_probability",
+    "blur",
+    "img_mean",
+    "img_std",
+    "mask_mode",
+    "mask_block",
+    "mask_ratio",
+    "mask_lambda",
+    "mask_alpha",
+    "mask_thr",
+    "separate_mic_teacher",
+    "max_iters",
+    "optimizer",
+    "sched",
+    "variants",
+    "n_iters",
+    "source_only",
+    "mix",
+];
+
+/// The options of a variant, which override those of all.
+fn merged(config: &Value, own: &Value) -> Value {
+    let mut config = config.clone();
+    let own = own.as_object().unwrap().clone();
+    config.as_object_mut().unwrap().extend(own);
+    config
+}
+
 fn model(config: &Value) -> Result<SegmentorConfig> {
+    let published = ResNetConfig::v1c(count(config, "depth"))?;
+    let list_or = |key: &str, default: &Vec<usize>| match &config[key] {
+        Value::Null => default.clone(),
+        value => list(value),
+    };
     let backbone = ResNetConfig {
         stem_channels: count(config, "stem"),
         width: count(config, "base"),
-        ..ResNetConfig::v1c(count(config, "depth"))?
+        strides: list_or("strides", &published.strides),
+        dilations: list_or("dilations", &published.dilations),
+        ..published
     };
     let head = DeeplabHeadConfig {
         in_channels: backbone.channels().last().copied().unwrap(),
@@ -41,17 +95,11 @@ fn model(config: &Value) -> Result<SegmentorConfig> {
     Ok(SegmentorConfig::new(backbone, head))
 }
 
-/// The options of a variant, which overrides those of all.
-fn options(config: &Value, method: &str, own: &Value) -> Options {
-    let pseudo = PseudoLabelConfig {
-        confidence: Confidence::ShareAbove(number(config, "threshold", 0.0) as f32),
-        ignore_top: count(own, "top"),
-        ignore_bottom: count(own, "bottom"),
-    };
+fn options(config: &Value, method: &str) -> Options {
     let target = match method {
         "AdvSeg" => TargetUse::Adversarial(AdversarialOptions {
             lambda: number(config, "lambda_adv", 0.0),
-            loss: match own["disc"].as_str().unwrap() {
+            loss: match config["disc"].as_str().unwrap() {
                 "LS" => AdversarialLoss::LeastSquares,
                 "Vanilla" => AdversarialLoss::CrossEntropy,
                 other => panic!("unknown discriminator {other}"),
@@ -67,86 +115,18 @@ fn options(config: &Value, method: &str, own: &Value) -> Options {
         },
         other => panic!("unknown method {other}"),
     };
-    let alpha = number(config, "alpha", 0.999);
-    let masked = own["mask_mode"].as_str().map(|mode| {
-        let images = match mode.trim_end_matches("aug") {
-            "separatetrg" => Images::Target,
-            "separatesrc" => Images::Source,
-            "separate" => Images::Mixed,
-            other => panic!("unknown mask mode {other}"),
-        };
-        MaskedConsistency {
-            mode: MaskMode {
-                images,
-                augment: mode.ends_with("aug"),
-            },
-            blocks: BlockMaskConfig {
-                block: count(config, "mask_block"),
-                ratio: number(config, "mask_ratio", 0.7),
-            },
-            lambda: 1.0,
-            own_teacher: Some((alpha, pseudo)),
-        }
-    });
     Options {
         target,
         augment_source: false,
-        strong: StrongConfig {
-            jitter: ColorJitterConfig::with_strength(number(config, "jitter_s", 0.2)),
-            jitter_threshold: number(config, "color_jitter_probability", 0.2),
-            blur: true,
-        },
+        strong: strong_config(config),
         normalization: normalization(config),
-        alpha,
-        pseudo,
+        alpha: number(config, "alpha", 0.999),
+        pseudo: pseudo(config),
         feature_distance: None,
-        masked,
+        masked: masked(config, true),
         detail: None,
         recompute: false,
     }
-}
-
-fn draws(golden: &Golden, options: &Options, key: &str, label: &Tensor) -> Result<Draws> {
-    let (_, height, width) = label.dims3()?;
-    let masked = options.masked.as_ref().map(|masked| {
-        let key = format!("{key}.rand.masked");
-        let gates = options.strong.gates(
-            golden.scalar(&format!("{key}.color_jitter")),
-            golden.scalar(&format!("{key}.blur")),
-        );
-        let augment = masked.mode.augment;
-        let blocks = golden.get(&format!("{key}.block"));
-        Ok::<_, mic_core::Error>(MaskDraws {
-            strong: augment.then(|| strong(golden, &[key], gates.jitter, gates.blur)),
-            blocks: BlockMask::from_uniforms(blocks, masked.blocks.ratio, height, width)?,
-        })
-    });
-    Ok(Draws {
-        source: None,
-        mix: None,
-        masked: masked.transpose()?,
-        crops: Crops::default(),
-    })
-}
-
-fn optimiser(config: &Value, training: &Training) -> (Sgd, PolyWarmup, f64) {
-    let optimizer = &config["optimizer"];
-    assert_eq!(optimizer["type"], "SGD");
-    let lr = number(optimizer, "lr", 0.0);
-    let rules = GroupRules::uniform(lr, number(optimizer, "weight_decay", 0.0));
-    let sgd = SgdConfig {
-        momentum: number(optimizer, "momentum", 0.0),
-        nesterov: false,
-    };
-    let sched = &config["sched"];
-    let schedule = PolyWarmup {
-        max_iters: count(config, "max_iters"),
-        power: number(sched, "power", 1.0),
-        min_lr: number(sched, "min_lr", 0.0),
-        warmup_iters: count(sched, "warmup_iters"),
-        warmup_ratio: number(sched, "warmup_ratio", 0.0),
-    };
-    (Sgd::new(&training.parameters(), &rules, sgd), schedule, lr)
 }
 
 /// What stands before the discriminator's names in checkpoints, and not in the recording.
@@ -171,8 +151,10 @@ fn check_parameters(golden: &Golden, key: &str, state: &HashMap<String, Tensor>)
 }
 
 fn check(golden: &Golden, variant: &str, method: &str, own: &Value) -> Result<()> {
-    let config = &golden.config;
-    let options = options(config, method, own);
+    let config = &merged(&golden.config, own);
+    let file = format!("{}, {variant}", golden.path.display());
+    refuse_unknown(&file, config, &USED, &ABOUT);
+    let options = options(config, method);
     let mut training = Training::new(&model(config)?, options.clone(), None, |_| fresh())?;
     let mut weights = golden.below("param.");
     weights.extend(golden.below("buffer."));
@@ -192,12 +174,13 @@ fn check(golden: &Golden, variant: &str, method: &str, own: &Value) -> Result<()
             "{report}"
         );
     }
-    let (mut optimizer, schedule, lr) = optimiser(config, &training);
+    let (mut optimizer, schedule) = optimiser(config, &training.parameters());
+    let lr = number(&config["optimizer"], "lr", 0.0);
     let iterations = (0..).take_while(|i| golden.find(&format!("iter{i}.img")).is_some());
     for i in iterations {
         let get = |name: &str| golden.get(&format!("iter{i}.{name}")).clone();
         let label = get("gt").squeeze(1)?;
-        let valid = own["valid"].as_bool().unwrap_or(false);
+        let valid = config["valid"].as_bool().unwrap_or(false);
         let batch = UdaBatch {
             source: SourceBatch {
                 image: get("img"),
@@ -213,8 +196,13 @@ fn check(golden: &Golden, variant: &str, method: &str, own: &Value) -> Result<()
             }),
         };
         let key = format!("{variant}.iter{i}");
-        let draws = draws(golden, &options, &key, &label)?;
-        let mut seen = 0;
+        let draws = Draws {
+            source: None,
+            mix: None,
+            masked: mask_draws(golden, &options, &format!("{key}.rand.masked"), &label)?,
+            crops: Crops::default(),
+        };
+        let mut seen = Vec::new();
         let mut tap = |name: &str, tensor: &Tensor| {
             // The only teacher is that of masked consistency.
             let name = match name.strip_prefix("mic_") {
@@ -224,27 +212,21 @@ fn check(golden: &Golden, variant: &str, method: &str, own: &Value) -> Result<()
             let key = format!("{key}.{name}");
             if golden.find(&key).is_some() {
                 golden.check(&key, tensor);
-                seen += 1;
+                seen.push(name.to_owned());
             }
         };
         let scalars = training.step(i as u64, &batch, &draws, &NoDrops, Some(&mut tap))?;
-        let least = match options.masked {
-            Some(_) => 6,
-            None => 2,
-        };
-        assert!(seen >= least, "only {seen} recorded tensors were compared");
+        check_all_seen(golden, &format!("{key}."), &seen);
         if options.masked.is_some() {
             let weight = scalars["mic_pseudo.weight"];
             golden.check_scalar(&format!("{key}.pseudo.weight_scalar"), weight);
         }
-        let pixels = label.elem_count() as f64;
         for (name, recorded) in golden.below(&format!("{key}.log.")) {
             let ours = scalars
                 .get(&name)
                 .unwrap_or_else(|| panic!("{name} is not logged"));
             if name.ends_with("acc_seg") {
-                let recorded = values(&recorded)[0];
-                assert!((ours - recorded).abs() < 200.0 / pixels + 1e-4, "{name}");
+                check_accuracy(&name, *ours, values(&recorded)[0], label.elem_count());
             } else {
                 golden.check_scalar(&format!("{key}.log.{name}"), *ours);
             }

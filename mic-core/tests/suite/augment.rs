@@ -194,10 +194,14 @@ fn jitter_and_blur_of_a_batch_and_of_a_mixed_image() {
     }];
     let draw = |key: &str| golden.config[key].as_f64().unwrap();
     let gates = StrongConfig::default().gates(draw("u_color_jitter"), draw("u_blur"));
-    assert!(gates.jitter && gates.blur);
+    let blur = if gates.blur { blur } else { Vec::new() };
+    let jitter = |key: &str| match gates.jitter {
+        true => vec![jitter(&golden, key)],
+        false => Vec::new(),
+    };
 
     let batch = Strong {
-        jitter: vec![jitter(&golden, "combined.batch")],
+        jitter: jitter("combined.batch"),
         blur: blur.clone(),
     };
     golden.check(
@@ -218,7 +222,7 @@ fn jitter_and_blur_of_a_batch_and_of_a_mixed_image() {
     };
     golden.check("combined.mix_only.out", &off.apply(&mixed, &norm).unwrap());
     let strong = Strong {
-        jitter: vec![jitter(&golden, "combined.mix")],
+        jitter: jitter("combined.mix"),
         blur,
     };
     golden.check("combined.mix.out", &strong.apply(&mixed, &norm).unwrap());
@@ -232,12 +236,14 @@ fn parameters_per_image_change_each_image_alone() {
     let config = StrongConfig::default();
     let gates = config.gates(1.0, 1.0);
     let mut rng = <rand_chacha::ChaCha8Rng as rand::SeedableRng>::seed_from_u64(3);
+    let count = images.dim(0).unwrap();
     let strong = config
-        .sample(&mut rng, 2, gates, Sharing::PerImage)
+        .sample(&mut rng, count, gates, Sharing::PerImage)
         .unwrap();
+    assert!(count > 1);
     assert_ne!(strong.blur[0], strong.blur[1]);
     let together = strong.apply(images, &norm).unwrap();
-    for index in 0..2 {
+    for index in 0..count {
         let alone = Strong {
             jitter: vec![strong.jitter[index].clone()],
             blur: vec![strong.blur[index]],

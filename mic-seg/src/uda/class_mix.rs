@@ -60,7 +60,7 @@ impl ClassMix {
 
 /// `mask` ? `source` : `target`, for a mask U8 (B, H, W) and images (B, C, H, W) or maps (B, H, W)
 /// of any dtype.
-pub(super) fn mix(mask: &Tensor, source: &Tensor, target: &Tensor) -> Result<Tensor> {
+pub fn mix(mask: &Tensor, source: &Tensor, target: &Tensor) -> Result<Tensor> {
     let mask = if source.rank() == 4 {
         mask.unsqueeze(1)?
             .broadcast_as(source.shape())?

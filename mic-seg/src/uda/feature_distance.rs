@@ -9,7 +9,7 @@ use mic_data::sample::IGNORE;
 pub struct FeatureDistance {
     /// Factor of the loss.
     pub lambda: f64,
-    /// Train ids that count.
+    /// Train ids that count; without any every position counts, whatever its label.
     pub classes: Vec<u8>,
     /// A position takes the majority label of its pixels if that label covers at least this share.
     pub min_ratio: f64,
@@ -24,7 +24,10 @@ impl FeatureDistance {
         let coarse = downscale_label(label, factor, self.min_ratio, self.num_classes)?;
         let (b, h, w) = coarse.dims3()?;
         let ids = coarse.flatten_all()?.to_vec1::<u8>()?;
-        let counts = ids.iter().map(|id| u8::from(self.classes.contains(id)));
+        let all = self.classes.is_empty();
+        let counts = ids
+            .iter()
+            .map(|id| u8::from(all || self.classes.contains(id)));
         Tensor::from_vec(counts.collect(), (b, h, w), label.device())
     }
 

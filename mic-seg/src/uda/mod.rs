@@ -17,7 +17,7 @@ mod trace;
 mod training;
 
 pub use adversarial::Adversarial;
-pub use class_mix::{ClassMix, distinct_classes};
+pub use class_mix::{ClassMix, distinct_classes, mix};
 pub use draws::{Crops, Draws, MaskDraws, MixDraws};
 pub use entropy::EntropyMinimisation;
 pub use feature_distance::{FeatureDistance, downscale_label};

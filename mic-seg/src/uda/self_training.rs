@@ -82,6 +82,11 @@ impl SelfTraining {
         &self.options
     }
 
+    /// Sets whether the student's blocks are computed again in the backward pass.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.options.recompute = recompute;
+    }
+
     /// The student.
     pub fn student(&self) -> &Segmentor {
         &self.student

@@ -27,8 +27,8 @@ pub(super) struct Answer {
 /// What PyTorch tells of a network.
 #[derive(Debug, Deserialize)]
 pub(super) struct Trained {
-    /// Losses of the first steps.
-    pub(super) losses: Vec<f64>,
+    /// Losses of each of the first steps.
+    pub(super) losses: Vec<Vec<f64>>,
     /// The order of elements in images that is faster.
     pub(super) layout: String,
 }
@@ -251,8 +251,8 @@ mod tests {
         let answer = answer.map_err(|e| anyhow!(e))?;
         assert_eq!((answer.loss, answer.gradients), (0.5, vec![1.0, -0.0025]));
         assert_eq!(waited, (0.25, 2.0));
-        let (answer, _) = parse::<Trained>(r#"{"losses": [3.0], "layout": "channels last"}"#)?;
-        assert_eq!(answer.map(|t| t.losses), Ok(vec![3.0]));
+        let (answer, _) = parse::<Trained>(r#"{"losses": [[3.0]], "layout": "channels last"}"#)?;
+        assert_eq!(answer.map(|t| t.losses), Ok(vec![vec![3.0]]));
         let refusal = parse::<Time>(r#"{"error": "MemoryError: full", "waited": [0, 1]}"#)?;
         assert_eq!(refusal.0.err().as_deref(), Some("MemoryError: full"));
         assert_eq!(refusal.1, (0.0, 1.0));

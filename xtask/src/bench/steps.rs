@@ -45,7 +45,7 @@ pub(super) fn table(
         "| network | mic s | PyTorch s | ratio (quartiles) | recomputation, mic / PyTorch |",
     )?;
     report.line("| --- | --- | --- | --- | --- |")?;
-    let mut layouts = Layouts::new();
+    let (mut layouts, mut extras) = (Layouts::new(), Vec::new());
     for network in networks {
         let able = |peer: &&mut Peer| peer.missing(network.needs).is_empty();
         let peer = peer.as_deref_mut().filter(able);
@@ -61,11 +61,37 @@ pub(super) fn table(
         layouts.extend(layout.map(|layout| (network.name, layout)));
         report.line(row(&network.row(false), &plain, None))?;
         report.line(row(&network.row(true), &recomputed, Some(&plain)))?;
+        extras.extend(share_of_extras(network, &plain, options.threads)?);
         trouble
             .into_iter()
             .for_each(|trouble| report.failed(trouble));
     }
+    for line in extras {
+        report.line(line)?;
+    }
     Ok(layouts)
+}
+
+/// What of a whole iteration is not spent in networks and the optimiser.
+fn share_of_extras(
+    network: &Network,
+    plain: &Times,
+    threads: usize,
+) -> anyhow::Result<Option<String>> {
+    let extras = mic_nn::threads::train_in_pool(Some(threads), || network.extras())??;
+    if extras.is_empty() {
+        return Ok(None);
+    }
+    let sum: f64 = extras.iter().map(|(_, seconds)| seconds).sum();
+    let parts = extras
+        .iter()
+        .map(|(what, s)| format!("{what} {:.1}", 1e3 * s));
+    Ok(Some(format!(
+        "\n{}: {:.1} % of mic's time is spent outside of networks and optimiser (ms: {}).",
+        network.title,
+        100.0 * sum / plain.ours(),
+        parts.collect::<Vec<_>>().join(", ")
+    )))
 }
 
 struct Measured {
@@ -83,7 +109,7 @@ fn measure(
 ) -> anyhow::Result<Measured> {
     let mut training = Training::new(network)?;
     let ours = (0..LOSSES).map(|_| training.step(false));
-    let ours = ours.collect::<candle_core::Result<Vec<f64>>>()?;
+    let ours = ours.collect::<candle_core::Result<Vec<Vec<f64>>>>()?;
     let (mut layout, mut trouble) = (None, None);
     if let Some(asked) = &mut peer {
         match asked.network(network)? {
@@ -113,19 +139,25 @@ fn measure(
     })
 }
 
-fn agree(title: &str, ours: &[f64], theirs: &[f64]) -> anyhow::Result<()> {
-    if ours.len() != theirs.len() {
+fn agree(title: &str, ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> anyhow::Result<()> {
+    let counts = |losses: &[Vec<f64>]| losses.iter().map(Vec::len).collect::<Vec<_>>();
+    if counts(ours) != counts(theirs) {
         bail!(
-            "{title}: mic took {} steps, PyTorch {}",
-            ours.len(),
-            theirs.len()
+            "{title}: mic tells {:?} losses in its steps, PyTorch {:?}",
+            counts(ours),
+            counts(theirs)
         )
     }
-    for (step, (a, b)) in ours.iter().zip(theirs).enumerate() {
-        // Rounding grows from step to step, fast where batch norm sees few images.
-        let allowed = TOLERANCE * 4f64.powi(step as i32) * a.abs().max(b.abs());
-        if (a - b).is_nan() || (a - b).abs() > allowed {
-            bail!("{title}: the loss after {step} steps differs: mic {a}, PyTorch {b}")
+    for (step, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+        for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
+            // Rounding grows from step to step, fast where batch norm sees few images.
+            let allowed = TOLERANCE * 4f64.powi(step as i32) * a.abs().max(b.abs());
+            if (a - b).is_nan() || (a - b).abs() > allowed {
+                bail!(
+                    "{title}: loss {index} after {step} steps differs: mic {a}, PyTorch {b} (all: \
+                     {ours:?}, {theirs:?})"
+                )
+            }
         }
     }
     Ok(())
@@ -158,16 +190,16 @@ mod tests {
     fn every_network_learns_and_recomputes_the_same() -> anyhow::Result<()> {
         for network in networks::all()? {
             let network = network.tiny();
-            let run = |recompute| -> anyhow::Result<Vec<f64>> {
+            let run = |recompute| -> anyhow::Result<Vec<Vec<f64>>> {
                 let mut training = Training::new(&network)?;
                 let losses = (0..LOSSES).map(|_| training.step(recompute));
                 Ok(losses.collect::<candle_core::Result<_>>()?)
             };
             let (plain, recomputed) = (run(false)?, run(true)?);
             // The comparison with PyTorch must notice steps in a wrong direction.
-            let change = (plain[2] - plain[0]).abs();
+            let change = (plain[2][0] - plain[0][0]).abs();
             assert!(
-                change > 2.0 * TOLERANCE * plain[0].abs(),
+                change > 2.0 * TOLERANCE * plain[0][0].abs(),
                 "{}: {plain:?}",
                 network.name
             );
@@ -178,9 +210,14 @@ mod tests {
 
     #[test]
     fn disagreement_is_found() {
-        assert!(agree("net", &[2.0, 1.0], &[2.001, 1.002]).is_ok());
-        assert!(agree("net", &[2.0, 1.0], &[2.0, 1.006]).is_err());
-        assert!(agree("net", &[2.0, 1.0], &[2.0, f64::NAN]).is_err());
-        assert!(agree("net", &[2.0, 1.0], &[2.0]).is_err());
+        let agree = |ours: &[f64], theirs: &[f64]| {
+            let steps = |losses: &[f64]| losses.iter().map(|&l| vec![3.0, l]).collect::<Vec<_>>();
+            super::agree("net", &steps(ours), &steps(theirs))
+        };
+        assert!(agree(&[2.0, 1.0], &[2.001, 1.002]).is_ok());
+        assert!(agree(&[2.0, 1.0], &[2.0, 1.006]).is_err());
+        assert!(agree(&[2.0, 1.0], &[2.0, f64::NAN]).is_err());
+        assert!(agree(&[2.0, 1.0], &[2.0]).is_err());
+        assert!(super::agree("net", &[vec![1.0]], &[vec![1.0, 2.0]]).is_err());
     }
 }

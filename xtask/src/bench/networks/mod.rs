@@ -1,5 +1,6 @@
 //! Training steps of whole networks.
 
+mod iteration;
 mod training;
 
 use mic_nn::models::mit::MitConfig;
@@ -7,6 +8,7 @@ use mic_nn::models::resnet::{NormKind, ResNetConfig};
 use mic_nn::models::vit::{VitConfig, VitSize};
 use serde::Serialize;
 
+use iteration::Iteration;
 pub(super) use training::Training;
 
 /// A network with everything that both sides need to train it alike.
@@ -41,6 +43,8 @@ pub(super) enum Architecture {
     Vit(VitConfig),
     /// The feature pyramid on a ResNet with frozen batch norm, the sum of its levels' means.
     Pyramid(ResNetConfig),
+    /// A whole iteration of self-training with masked consistency.
+    Iteration(Iteration),
 }
 
 /// The optimiser; all parameters have the same settings.
@@ -66,6 +70,26 @@ pub(super) fn all() -> candle_core::Result<Vec<Network>> {
         segmentor("mit-b0", "MiT-B0, DAFormer head, 1x3x512x512", 0)?,
         segmentor("mit-b5", "MiT-B5, DAFormer head, 1x3x512x512", 5)?,
         pyramid()?,
+        iteration(
+            "mic-daformer-b2",
+            "MIC(DAFormer) iteration, MiT-B2, 2x3x256x256",
+            (2, 256, false),
+        )?,
+        iteration(
+            "mic-hrda-b2",
+            "MIC(HRDA) iteration, MiT-B2, 2x3x256x256",
+            (2, 256, true),
+        )?,
+        iteration(
+            "mic-daformer-b5",
+            "MIC(DAFormer) iteration, MiT-B5, 2x3x128x128",
+            (5, 128, false),
+        )?,
+        iteration(
+            "mic-hrda-b5",
+            "MIC(HRDA) iteration, MiT-B5, 2x3x128x128",
+            (5, 128, true),
+        )?,
     ])
 }
 
@@ -150,7 +174,36 @@ fn pyramid() -> candle_core::Result<Network> {
     })
 }
 
+/// `(MiT's number, side of the images, HRDA)`.
+fn iteration(
+    name: &'static str,
+    title: &'static str,
+    (number, side, hrda): (usize, usize, bool),
+) -> candle_core::Result<Network> {
+    let backbone = MitConfig::variant(number)?;
+    Ok(Network {
+        name,
+        title,
+        needs: &[],
+        architecture: Architecture::Iteration(Iteration::new(backbone, side, hrda)),
+        image: [2, 3, side, side],
+        classes: 19,
+        optimizer: OptimizerRule::AdamW {
+            lr: 6e-5,
+            weight_decay: 0.01,
+        },
+    })
+}
+
 impl Network {
+    /// Of a whole iteration what it does besides passes through networks, with the seconds.
+    pub(super) fn extras(&self) -> candle_core::Result<Vec<(&'static str, f64)>> {
+        match &self.architecture {
+            Architecture::Iteration(iteration) => iteration::extras(iteration, self),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// The title of a row.
     pub(super) fn row(&self, recompute: bool) -> String {
         let mode = if recompute { ", recomputed" } else { "" };
@@ -164,20 +217,25 @@ impl Network {
             depths: vec![1; config.depths.len()],
             ..config
         };
+        let narrow = |backbone: MitConfig| MitConfig {
+            embed_dims: backbone.num_heads.iter().map(|heads| 8 * heads).collect(),
+            depths: vec![1; backbone.depths.len()],
+            ..backbone
+        };
         let architecture = match self.architecture {
             Architecture::Segmentor {
                 backbone,
                 dilations,
                 ..
             } => Architecture::Segmentor {
-                backbone: MitConfig {
-                    embed_dims: backbone.num_heads.iter().map(|heads| 8 * heads).collect(),
-                    depths: vec![1; backbone.depths.len()],
-                    ..backbone
-                },
+                backbone: narrow(backbone),
                 channels: 16,
                 dilations,
             },
+            Architecture::Iteration(iteration) => {
+                let backbone = narrow(iteration.backbone.clone());
+                Architecture::Iteration(iteration.resized(backbone, image[2], 16))
+            }
             Architecture::Resnet(config) => Architecture::Resnet(shallow(config)),
             Architecture::Pyramid(config) => Architecture::Pyramid(shallow(config)),
             Architecture::Vit(config) => Architecture::Vit(VitConfig {

@@ -14,6 +14,7 @@ use mic_seg::model::{DaformerHeadConfig, Segmentor, SegmentorConfig, separable_a
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use super::iteration::{self, Step};
 use super::{Architecture, Network, OptimizerRule};
 use crate::bench::cases::fill;
 
@@ -22,9 +23,7 @@ type Loss = Box<dyn Fn(&Forward) -> Result<Tensor>>;
 
 /// A network, its optimiser and a batch.
 pub(in crate::bench) struct Training {
-    loss: Loss,
-    grads: Grads,
-    optimizer: Box<dyn Optimizer>,
+    step: Step,
 }
 
 impl Training {
@@ -33,32 +32,50 @@ impl Training {
     /// # Errors
     /// A network that cannot be built.
     pub(in crate::bench) fn new(network: &Network) -> Result<Self> {
+        if let Architecture::Iteration(iteration) = &network.architecture {
+            let step = iteration::step(iteration, network)?;
+            return Ok(Self { step });
+        }
         let store = Store::trainable(ChaCha8Rng::seed_from_u64(0), DType::F32, &Device::Cpu);
         let loss = network.loss(&store)?;
         store.fill_from_names()?;
         let parameters = store.vars();
+        let mut grads = Grads::new(&parameters);
+        let mut optimizer = network.optimizer.optimizer(&parameters);
+        let step = move |recompute| {
+            grads.clear();
+            let mode = Forward::batch_statistics().recomputing(recompute);
+            let loss = loss(&mode)?;
+            grads.accumulate(&backward(&loss)?)?;
+            optimizer.step(&grads, &|lr| lr)?;
+            Ok(vec![f64::from(loss.to_scalar::<f32>()?)])
+        };
         Ok(Self {
-            loss,
-            grads: Grads::new(&parameters),
-            optimizer: network.optimizer.optimizer(&parameters),
+            step: Box::new(step),
         })
     }
 
-    /// Forward pass, loss, backward pass and a step of the optimiser. Returns the loss.
+    /// Forward pass, loss, backward pass and a step of the optimiser. Returns the loss; of a whole
+    /// iteration everything that it logs.
     ///
     /// # Errors
     /// Those of the network.
-    pub(in crate::bench) fn step(&mut self, recompute: bool) -> Result<f64> {
-        self.grads.clear();
-        let mode = Forward::batch_statistics().recomputing(recompute);
-        let loss = (self.loss)(&mode)?;
-        self.grads.accumulate(&backward(&loss)?)?;
-        self.optimizer.step(&self.grads, &|lr| lr)?;
-        Ok(f64::from(loss.to_scalar::<f32>()?))
+    pub(in crate::bench) fn step(&mut self, recompute: bool) -> Result<Vec<f64>> {
+        (self.step)(recompute)
     }
 }
 
 impl OptimizerRule {
+    /// Learning rate and weight decay.
+    pub(super) fn rates(self) -> (f64, f64) {
+        match self {
+            Self::AdamW { lr, weight_decay }
+            | Self::Sgd {
+                lr, weight_decay, ..
+            } => (lr, weight_decay),
+        }
+    }
+
     fn optimizer(self, parameters: &[(String, Var)]) -> Box<dyn Optimizer> {
         match self {
             Self::AdamW { lr, weight_decay } => {
@@ -103,6 +120,7 @@ impl Network {
             Architecture::Resnet(config) => self.resnet(config, scope, image),
             Architecture::Vit(config) => self.vit(config, scope, image),
             Architecture::Pyramid(config) => pyramid(config, scope, image),
+            Architecture::Iteration(_) => candle_core::bail!("an iteration has several losses"),
         }
     }
 
