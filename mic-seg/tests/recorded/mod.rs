@@ -317,8 +317,9 @@ pub fn check_all_seen(golden: &Golden, key: &str, seen: &[String]) {
     for name in golden.below(key).keys() {
         let input = inputs.contains(&name.as_str());
         let other = others.iter().any(|other| name.starts_with(other));
-        let scalar = name.ends_with(".weight_scalar") || name.starts_with("teacher.");
-        let ours = ["teacher.logits", "disc_out."]
+        let teacher = name.starts_with("teacher.") || name.starts_with("mic_teacher.");
+        let scalar = name.ends_with(".weight_scalar") || teacher;
+        let ours = ["teacher.logits", "mic_teacher.logits", "disc_out."]
             .iter()
             .any(|ours| name.starts_with(ours));
         if ours || !(input || other || scalar) {
