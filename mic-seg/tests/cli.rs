@@ -295,7 +295,7 @@ fn usage_errors_have_exit_code_2_and_help_has_examples() {
     ] {
         assert_eq!(mic_seg(at.path(), args).status.code(), Some(2), "{args:?}");
     }
-    for command in ["train", "eval", "predict"] {
+    for command in ["train", "eval", "predict", "config"] {
         let help = done(&mic_seg(at.path(), &[command, "--help"]));
         assert!(help.contains("Examples:"), "{help}");
     }
@@ -453,14 +453,25 @@ fn predict_segments_images_of_any_size() {
         assert_eq!(shares.len(), 19);
         let sum: f64 = shares.values().map(|share| share.as_f64().unwrap()).sum();
         assert!((sum - 1.0).abs() < 1e-9, "{line}");
+        let confidence = told["confidence"].as_f64().unwrap();
+        assert!((1.0 / 19.0..1.0).contains(&confidence), "{line}");
     }
+    let summary = fs::read_to_string(at.path().join("out/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    let images = summary["images"].as_array().unwrap();
+    let told: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(images, &told);
+    assert!(summary["images_per_second"].as_f64().unwrap() > 0.0);
     for (name, width, height) in sizes {
         let stem = name
             .strip_prefix("in/")
             .unwrap()
             .strip_suffix(".png")
             .unwrap();
-        for kind in ["overlay", "id"] {
+        for kind in ["overlay", "id", "color", "confidence"] {
             let path = at.path().join(format!("out/{stem}_{kind}.png"));
             let image = mic_data::files::read_image(&path).unwrap();
             assert_eq!(image.dimensions(), (width, height), "{}", path.display());
@@ -491,4 +502,194 @@ fn predict_refuses_clashing_names_and_broken_images() {
     assert!(!at.path().join("out").exists());
     refused(&predict(&["none.png"]), 2, &["none.png"]);
     refused(&predict(&["broken.png"]), 1, &["broken.png"]);
+}
+
+#[test]
+fn predict_writes_what_is_asked_for_and_tells_what_it_leaves_out() {
+    let (_, checkpoint, _) = trained();
+    let checkpoint = checkpoint.to_str().unwrap();
+    let at = folder("");
+    fs::create_dir_all(at.path().join("in")).unwrap();
+    for name in ["f10.png", "f9.png"] {
+        write_rgb(&at.path().join("in").join(name), &RgbImage::new(33, 32)).unwrap();
+    }
+    fs::write(at.path().join("in/notes.txt"), "stray").unwrap();
+    let args = [
+        "predict",
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        "out",
+        "--write",
+        "id,confidence",
+        "in",
+    ];
+    let output = mic_seg(at.path(), &args);
+    let lines = done(&output);
+    let order: Vec<bool> = lines.lines().map(|line| line.contains("f9.png")).collect();
+    assert_eq!(order, [true, false]);
+    assert!(text(&output.stderr).contains("left out 1 files"));
+    let expected = [
+        "f10_confidence.png",
+        "f10_id.png",
+        "f9_confidence.png",
+        "f9_id.png",
+        "summary.json",
+    ];
+    assert_eq!(files(&at.path().join("out")), expected);
+    fs::write(at.path().join("drive.mp4"), "").unwrap();
+    let args = [
+        "predict",
+        "--checkpoint",
+        checkpoint,
+        "--out",
+        "out",
+        "drive.mp4",
+    ];
+    refused(
+        &mic_seg(at.path(), &args),
+        2,
+        &["drive.mp4 is a video", "ffmpeg"],
+    );
+}
+
+/// What the server of a benchmark would compute from exported ids is what eval says.
+#[test]
+fn exported_predictions_score_what_eval_says() {
+    let at = folder(&(tiny() + LEAVES));
+    leaves(at.path());
+    // Images of another size than the network sees, in windows.
+    let sets = [
+        "--set",
+        "data.test.resize=[48, 48]",
+        "--set",
+        "inference.mode=slide",
+        "--set",
+        "inference.window=[32, 32]",
+        "--set",
+        "train.iterations=2",
+    ];
+    done(&train(at.path(), &sets));
+    done(&mic_seg(
+        at.path(),
+        &["eval", "--checkpoint", "out", "--json", "eval.json"],
+    ));
+    let submission = ["--submission", "train-ids"];
+    for inputs in [&["--test-set"][..], &["leaves/images"]] {
+        let mut args = vec!["predict", "--checkpoint", "out", "--out", "submit"];
+        args.extend(submission);
+        args.extend(inputs);
+        done(&mic_seg(at.path(), &args));
+        assert_eq!(files(&at.path().join("submit")), ["a.png", "b.png"]);
+        let mut confusion = mic_seg::metrics::Confusion::new(3);
+        for name in ["a", "b"] {
+            let exported = at.path().join(format!("submit/{name}.png"));
+            let exported = mic_data::files::read_label(&exported).unwrap();
+            let mic_data::label_map::RawIds::Bits8(ids) = exported.ids else {
+                panic!("16 bits");
+            };
+            let label = at.path().join(format!("leaves/labels/{name}_mask.png"));
+            let label = mic_data::files::read_image(&label).unwrap();
+            let label = label.pixels().map(|pixel| match pixel.0[0] {
+                255 => 255,
+                id => id / 100,
+            });
+            confusion.add(&ids, &label.collect::<Vec<u8>>());
+        }
+        let report = fs::read_to_string(at.path().join("eval.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let metrics: mic_seg::metrics::Metrics =
+            serde_json::from_value(report["metrics"].clone()).unwrap();
+        assert_eq!(confusion.metrics(), metrics);
+        fs::remove_dir_all(at.path().join("submit")).unwrap();
+    }
+    let label_ids = [
+        "predict",
+        "--checkpoint",
+        "out",
+        "--out",
+        "x",
+        "--submission",
+        "label-ids",
+        "leaves",
+    ];
+    refused(
+        &mic_seg(at.path(), &label_ids),
+        2,
+        &["3 classes", "label ids"],
+    );
+}
+
+#[test]
+fn eval_prints_the_means_of_synthia() {
+    let (at, checkpoint, _) = trained();
+    let checkpoint = checkpoint.to_str().unwrap();
+    let args = [
+        "eval",
+        "--checkpoint",
+        checkpoint,
+        "--synthia",
+        "--json",
+        "synthia.json",
+    ];
+    let table = done(&mic_seg(at.path(), &args));
+    for line in ["16 classes", "13 classes"] {
+        assert!(table.contains(line), "{table}");
+    }
+    let report = fs::read_to_string(at.path().join("synthia.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["subsets"][0]["name"], "16 classes");
+    assert!(report["subsets"][1]["miou"].is_f64(), "{report}");
+    let plain = done(&mic_seg(at.path(), &["eval", "--checkpoint", checkpoint]));
+    assert!(!plain.contains("16 classes"), "{plain}");
+}
+
+#[test]
+fn configurations_in_the_program_are_listed_shown_and_trained_by_name() {
+    let at = folder("");
+    let list = done(&mic_seg(at.path(), &["config", "list"]));
+    let line = list
+        .lines()
+        .find(|line| line.contains(" gta2cs_mic_hrda "))
+        .unwrap();
+    for part in ["GTA -> Cityscapes", "HRDA", "MIC", "75.9 [S]"] {
+        assert!(line.contains(part), "{line}");
+    }
+    let runs = done(&mic_seg(
+        at.path(),
+        &["config", "list", "--experiment", "84", "--runs"],
+    ));
+    assert_eq!(runs.lines().count(), 45);
+    refused(
+        &mic_seg(at.path(), &["config", "list", "--experiment", "86"]),
+        2,
+        &["\"86\"", "80, 81"],
+    );
+    let run = runs.lines().nth(1).unwrap();
+    let shown = done(&mic_seg(
+        at.path(),
+        &["config", "show", run, "--set", "mask.lambda=0.5"],
+    ));
+    for part in [
+        "seed = 1\n",
+        "block = 16\n",
+        "lambda = 0.5\n",
+        "early_stop = 0\n",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    fs::write(at.path().join("shown.toml"), &shown).unwrap();
+    assert_eq!(
+        done(&mic_seg(at.path(), &["config", "show", "shown.toml"])),
+        shown
+    );
+    // The data is not there, which is told of the configuration that was found by its name.
+    let args = ["train", "--config", run, "--out", "out"];
+    refused(&mic_seg(at.path(), &args), 2, &["data.source", "data/gta"]);
+    let args = ["train", "--config", "gta2cs_mic_hdra", "--out", "out"];
+    refused(
+        &mic_seg(at.path(), &args),
+        2,
+        &["gta2cs_mic_hdra", "gta2cs_mic_hrda"],
+    );
 }
