@@ -128,7 +128,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     if left_out > 0 {
         note(&format!(
-            "left out {left_out} files in the folders that are no .png, .jpg or .jpeg"
+            "left out, as they are no .png, .jpg or .jpeg: {left_out} of the folders' files"
         ));
     }
     std::fs::create_dir_all(&args.out).map_err(|error| {
