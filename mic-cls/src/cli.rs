@@ -1,5 +1,6 @@
 //! The command line of `mic-cls`.
 
+mod config;
 mod eval;
 mod predict;
 mod train;
@@ -29,6 +30,7 @@ enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Config(config::Args),
     /// Look at runs.
     Runs {
         #[command(subcommand)]
@@ -42,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
     };
     exit(done, |error| matches!(error, Error::Config(_)))

@@ -272,7 +272,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     for path in entries.map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
             files.extend(files_below(&path));
-        } else {
+        } else if path.file_name().unwrap() != "catalogue.toml" {
             files.push(path);
         }
     }
@@ -413,4 +413,47 @@ fn there_is_a_file_for_every_pair_of_office_home_and_every_method() {
         }
     }
     assert_eq!(count, 72);
+}
+
+#[test]
+fn runs_have_the_names_and_the_order_of_the_original() {
+    let catalogue = mic_cls::config::catalogue().unwrap();
+    let names = |id: &str| -> Vec<String> {
+        let runs = catalogue.experiment(id).unwrap().runs();
+        runs.into_iter().map(|run| run.name).collect()
+    };
+    let tail = "cdan_mcc_sdat_masking_m64-07-a09-plw-cj02-02-b_vit";
+    let pairs = [
+        "ar2cl", "ar2pr", "ar2rw", "cl2ar", "cl2pr", "cl2rw", "pr2ar", "pr2cl", "pr2rw", "rw2ar",
+        "rw2cl", "rw2pr",
+    ];
+    let office = pairs.iter().map(|pair| format!("office_{pair}_{tail}"));
+    let first = [format!("visda_syn2real_{tail}")];
+    let expected: Vec<String> = first.into_iter().chain(office).collect();
+    assert_eq!(names("1"), expected);
+    assert_eq!(
+        names("2"),
+        ["visda_syn2real_cdan_mcc_sdat_masking_m64-07-a09-cj02-02-b_resnet101"]
+    );
+    assert_eq!(names("3"), ["visda_syn2real_cdan_mcc_sdat_mae_s1"]);
+    assert_eq!(names("baselines").len(), 14);
+    for experiment in catalogue.experiments() {
+        for run in experiment.runs() {
+            let config = Config::from_file(Path::new(&run.name), &[]).unwrap();
+            let seed = if run.name.ends_with("_s1") {
+                1
+            } else if run.name.contains("resnet101") {
+                2
+            } else {
+                0
+            };
+            assert_eq!(config.seed, seed, "{}", run.name);
+            assert_eq!(
+                config.mask.is_some(),
+                run.name.contains("masking"),
+                "{}",
+                run.name
+            );
+        }
+    }
 }

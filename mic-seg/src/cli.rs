@@ -1,5 +1,6 @@
 //! The command line of `mic-seg`.
 
+mod config;
 mod data;
 mod eval;
 mod export;
@@ -33,6 +34,7 @@ enum Command {
     Predict(predict::Args),
     Export(export::Args),
     Data(data::Args),
+    Config(config::Args),
     /// Look at runs.
     Runs {
         #[command(subcommand)]
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Export(args) => export::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Data(args) => data::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
     };
     exit(done, |error| matches!(error, Error::Config(_)))

@@ -19,6 +19,15 @@ use crate::{Error, Result, weights};
 /// Smaller images are enlarged: below this side the backbone's coarsest maps would vanish.
 const SMALLEST_SIDE: u32 = 32;
 
+/// What a network says about an image, pixel by pixel, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segmented {
+    /// Train ids.
+    pub ids: GrayImage,
+    /// The probability of that class (softmax over the classes), 0 to 1.
+    pub confidence: Vec<f32>,
+}
+
 /// A trained network with the pipeline around it.
 pub struct Predictor {
     net: Segmentor,
@@ -92,16 +101,35 @@ impl Predictor {
         &self.config
     }
 
+    /// That configuration with `sets` (`key.path=value`) on top; `checkpoint` stands for the file in
+    /// messages.
+    ///
+    /// # Errors
+    /// Keys and values that a configuration does not have.
+    pub fn configured(&self, checkpoint: &Path, sets: &[String]) -> Result<Config> {
+        let name = format!("configuration in {}", checkpoint.display());
+        Config::from_toml_str(&self.config.to_toml()?, &name, sets)
+    }
+
     /// The train id of every pixel, at the image's own size: the first largest of the
     /// [`logits`](Self::logits).
     ///
     /// # Errors
     /// An empty image, or one too large for the memory.
     pub fn predict(&self, image: &RgbImage) -> Result<GrayImage> {
-        let (width, height) = image.dimensions();
-        let labels = argmax(&self.logits(image)?)?;
-        GrayImage::from_raw(width, height, labels)
-            .ok_or_else(|| Error::Run("the prediction has another size than the image".into()))
+        ids(&self.logits(image)?)
+    }
+
+    /// As [`predict`](Self::predict), with the network's confidence.
+    ///
+    /// # Errors
+    /// Those of [`predict`](Self::predict).
+    pub fn segment(&self, image: &RgbImage) -> Result<Segmented> {
+        let logits = self.logits(image)?;
+        Ok(Segmented {
+            confidence: confidence(&logits)?,
+            ids: ids(&logits)?,
+        })
     }
 
     /// Logits (1, classes, H, W) at the image's own size.
@@ -132,6 +160,12 @@ impl Predictor {
             net: self.net.with_detail_share(share),
             ..self
         }
+    }
+
+    /// The same network with other windows over the image, or none.
+    pub fn with_inference(mut self, inference: Inference) -> Self {
+        self.config.inference = inference;
+        self
     }
 
     /// The same network for images scaled to fit into `resize` (width, height), or not scaled.
@@ -243,6 +277,35 @@ fn input_size(own: (u32, u32), resize: Option<(u32, u32)>) -> (u32, u32) {
     let scale = f64::from(SMALLEST_SIDE) / f64::from(side.max(1));
     let enlarged = |n: u32| ((f64::from(n) * scale).round() as u32).max(SMALLEST_SIDE);
     (enlarged(width), enlarged(height))
+}
+
+/// The train ids of (1, C, H, W).
+fn ids(logits: &Tensor) -> Result<GrayImage> {
+    let (_, _, height, width) = logits.dims4()?;
+    GrayImage::from_raw(width as u32, height as u32, argmax(logits)?)
+        .ok_or_else(|| Error::Run("the prediction has another size than the image".into()))
+}
+
+/// The largest of the softmax over the classes at every pixel of (1, C, H, W).
+fn confidence(logits: &Tensor) -> Result<Vec<f32>> {
+    let (_, _, height, width) = logits.dims4()?;
+    let values = logits
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    let plane = height * width;
+    let mut best = values[..plane].to_vec();
+    for logits in values.chunks_exact(plane.max(1)) {
+        let pairs = best.iter_mut().zip(logits);
+        pairs.for_each(|(best, logit)| *best = best.max(*logit));
+    }
+    let mut sum = vec![0f32; plane];
+    for logits in values.chunks_exact(plane.max(1)) {
+        let pairs = sum.iter_mut().zip(logits.iter().zip(&best));
+        pairs.for_each(|(sum, (logit, best))| *sum += (logit - best).exp());
+    }
+    sum.iter_mut().for_each(|sum| *sum = sum.recip());
+    Ok(sum)
 }
 
 /// The first largest class of every pixel of (1, C, H, W).

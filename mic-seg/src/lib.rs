@@ -19,6 +19,7 @@ mod optimise;
 pub mod predict;
 pub mod sets;
 pub mod slide;
+pub mod subset;
 pub mod train;
 pub mod uda;
 pub mod weights;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use mic_data::{Classes, IGNORE};
 use mic_run::record::Evaluation;
 
+use crate::subset::Subset;
+
 /// Pixel counts a class, summed over images.
 ///
 /// A pixel whose label is [`IGNORE`] counts nowhere. A label that is neither a class nor
@@ -159,18 +161,29 @@ impl Metrics {
     /// A table of percentages for people, one line a class, a dash for absent classes. `names`
     /// are by train id.
     pub fn table(&self, names: &[String]) -> String {
+        self.table_with(names, &[])
+    }
+
+    /// As [`table`](Self::table), with a line of means for each of the subsets.
+    pub fn table_with(&self, names: &[String], subsets: &[Subset]) -> String {
         let percent = |value: Option<f64>| match value {
             Some(value) => format!("{:.2}", 100.0 * value),
             None => "-".to_owned(),
         };
-        let longest = names.iter().map(|name| name.chars().count()).max();
+        let named = names
+            .iter()
+            .chain(subsets.iter().map(|subset| &subset.name));
+        let longest = named.map(|name| name.chars().count()).max();
         let width = longest.unwrap_or(0).max("class".len());
         let mut text = format!("{:width$}  {:>6}  {:>6}\n", "class", "IoU", "Acc");
         let classes = names.iter().zip(self.iou.iter().zip(&self.acc));
-        let means = [
-            ("mean".to_owned(), self.miou, self.macc),
-            ("pixels".to_owned(), None, self.aacc),
-        ];
+        let mean = ("mean".to_owned(), self.miou, self.macc);
+        let means = subsets.iter().map(|subset| {
+            let (iou, acc) = subset.means(self);
+            (subset.name.clone(), iou, acc)
+        });
+        let pixels = ("pixels".to_owned(), None, self.aacc);
+        let means = std::iter::once(mean).chain(means).chain([pixels]);
         let lines = classes.map(|(name, (iou, acc))| (name.clone(), *iou, *acc));
         for (index, (name, iou, acc)) in lines.chain(means).enumerate() {
             if index == names.len() {
@@ -219,6 +232,22 @@ mod tests {
         assert_eq!(lines[2], ["sky", "-", "-"]);
         assert_eq!(lines[4], ["mean", "100.00", "100.00"]);
         assert_eq!(lines[5], ["pixels", "-", "100.00"]);
+    }
+
+    #[test]
+    fn means_over_subsets_have_lines_of_their_own() {
+        let mut confusion = Confusion::new(3);
+        confusion.add(&[0, 0, 2], &[0, 0, 1]);
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let subset = Subset {
+            name: "2 of the classes".into(),
+            classes: vec![0, 2],
+        };
+        let table = confusion.metrics().table_with(&names, &[subset]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[5], "mean               33.33   50.00");
+        assert_eq!(lines[6], "2 of the classes   50.00  100.00");
+        assert!(lines[7].starts_with("pixels"));
     }
 
     #[test]

@@ -244,7 +244,11 @@ pub(crate) fn build(config: &Config, init: Option<&HashMap<String, Tensor>>) -> 
     }
     if let Some(path) = config.train.init_from.as_deref() {
         let found = weights::open(path)?;
-        found.fill(&model, method.store(), Part::Network, Unmatched::Refuse)?;
+        let part = match config.train.init_head {
+            true => Part::Network,
+            false => Part::Backbone,
+        };
+        found.fill(&model, method.store(), part, Unmatched::Refuse)?;
     }
     if let Some(values) = init {
         let report = method.store().load(values)?;

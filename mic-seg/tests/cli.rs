@@ -2,146 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+mod program;
 mod tiny;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::OnceLock;
 
-use image::{GrayImage, Luma, Rgb, RgbImage};
-use mic_data::files::{write_grey, write_rgb};
+use image::{Rgb, RgbImage};
+use mic_data::files::write_rgb;
+use program::{LEAVES, done, files, folder, leaves, mic_seg, refused, scenes, text, tiny, train};
 use tempfile::TempDir;
-use tiny::NETWORK;
-
-/// A run of seconds: a tiny network on images of 32 x 32 pixels.
-fn tiny() -> String {
-    NETWORK.to_owned() + RUN
-}
-
-const RUN: &str = r#"
-[mask]
-mode = "separateaug"
-block = 8
-[optimizer]
-lr = 1e-3
-warmup = 0
-[train]
-iterations = 3
-eval_every = 2
-"#;
-
-/// [`tiny`] on the built-in scenes.
-fn scenes() -> String {
-    let set = |name: &str, domain: &str, split: &str| {
-        format!(
-            "[data.{name}]\nkind = \"scenes\"\ndomain = \"{domain}\"\nsplit = \"{split}\"\n\
-             count = 3\nsize = [32, 32]\n"
-        )
-    };
-    tiny()
-        + &set("source", "source", "train")
-        + &set("target", "target", "train")
-        + &set("test", "target", "test")
-}
-
-/// [`tiny`] on the folder made by [`leaves`].
-const LEAVES: &str = r#"
-[data]
-classes = "custom"
-class_names = ["leaf", "fruit", "soil"]
-[data.source]
-kind = "folder"
-root = "leaves"
-images = "images"
-labels = "labels"
-image_suffix = ".png"
-label_suffix = "_mask.png"
-label_map = { 0 = "leaf", 100 = "fruit", 200 = "soil", 255 = "ignore" }
-[data.target]
-kind = "folder"
-root = "leaves/images"
-[data.test]
-kind = "folder"
-root = "leaves"
-images = "images"
-labels = "labels"
-label_suffix = "_mask.png"
-label_map = { 0 = "leaf", 100 = "fruit", 200 = "soil", 255 = "ignore" }
-"#;
-
-/// A folder of two labelled images at `leaves/` below `at`.
-fn leaves(at: &Path) {
-    for (index, name) in ["a", "b"].into_iter().enumerate() {
-        let root = at.join("leaves");
-        for inner in ["images", "labels"] {
-            fs::create_dir_all(root.join(inner)).unwrap();
-        }
-        let image = RgbImage::from_fn(32, 32, |x, y| Rgb([x as u8 * 8, y as u8 * 8, 90]));
-        let ids = [0, 100, 200, 255];
-        let label = GrayImage::from_fn(32, 32, |x, _| Luma([ids[(x as usize / 8 + index) % 4]]));
-        write_rgb(&root.join(format!("images/{name}.png")), &image).unwrap();
-        write_grey(&root.join(format!("labels/{name}_mask.png")), &label).unwrap();
-    }
-}
-
-/// A working folder with `run.toml`.
-fn folder(config: &str) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("run.toml"), config).unwrap();
-    folder
-}
-
-fn mic_seg(at: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mic-seg"))
-        .args(args)
-        // What users may have set must not leak stack frames into messages.
-        .env("RUST_BACKTRACE", "1")
-        .current_dir(at)
-        .output()
-        .unwrap()
-}
-
-fn train(at: &Path, more: &[&str]) -> Output {
-    let mut args = vec!["train", "--config", "run.toml", "--out", "out"];
-    args.extend(more);
-    mic_seg(at, &args)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Exit code 0; standard output.
-#[track_caller]
-fn done(output: &Output) -> String {
-    let (code, stderr) = (output.status.code(), text(&output.stderr));
-    assert_eq!(code, Some(0), "{stderr}");
-    text(&output.stdout)
-}
-
-/// One `error: ...` message with these parts, and this exit code.
-#[track_caller]
-fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
-    assert!(stderr.contains("error: "), "{stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(!stderr.contains("   0: "), "{stderr}");
-    assert_eq!(text(&output.stdout), "");
-    for part in parts {
-        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
-    }
-}
-
-fn files(at: &Path) -> Vec<String> {
-    let entries = fs::read_dir(at).unwrap();
-    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
-    let mut names: Vec<String> = entries.map(|entry| name(entry.unwrap())).collect();
-    names.sort();
-    names
-}
 
 /// A checkpoint of [`scenes`], trained once for all tests, and what its training said.
 fn trained() -> &'static (TempDir, PathBuf, Output) {
@@ -295,7 +167,7 @@ fn usage_errors_have_exit_code_2_and_help_has_examples() {
     ] {
         assert_eq!(mic_seg(at.path(), args).status.code(), Some(2), "{args:?}");
     }
-    for command in ["train", "eval", "predict"] {
+    for command in ["train", "eval", "predict", "config"] {
         let help = done(&mic_seg(at.path(), &[command, "--help"]));
         assert!(help.contains("Examples:"), "{help}");
     }
@@ -434,61 +306,51 @@ fn eval_refuses_what_it_cannot_measure() {
 }
 
 #[test]
-fn predict_segments_images_of_any_size() {
-    let (_, checkpoint, _) = trained();
-    let checkpoint = checkpoint.to_str().unwrap();
+fn configurations_in_the_program_are_listed_shown_and_trained_by_name() {
     let at = folder("");
-    fs::create_dir_all(at.path().join("in/deep")).unwrap();
-    let sizes = [("in/one.png", 50, 37), ("in/deep/two.png", 7, 90)];
-    for (name, width, height) in sizes {
-        let image = RgbImage::from_pixel(width, height, Rgb([90, 80, 70]));
-        write_rgb(&at.path().join(name), &image).unwrap();
+    let list = done(&mic_seg(at.path(), &["config", "list"]));
+    let line = list
+        .lines()
+        .find(|line| line.contains(" gta2cs_mic_hrda "))
+        .unwrap();
+    for part in ["GTA -> Cityscapes", "HRDA", "MIC", "75.9 [S]"] {
+        assert!(line.contains(part), "{line}");
     }
-    let args = ["predict", "--checkpoint", checkpoint, "--out", "out", "in"];
-    let lines = done(&mic_seg(at.path(), &args));
-    assert_eq!(lines.lines().count(), 2);
-    for line in lines.lines() {
-        let told: serde_json::Value = serde_json::from_str(line).unwrap();
-        let shares = told["shares"].as_object().unwrap();
-        assert_eq!(shares.len(), 19);
-        let sum: f64 = shares.values().map(|share| share.as_f64().unwrap()).sum();
-        assert!((sum - 1.0).abs() < 1e-9, "{line}");
-    }
-    for (name, width, height) in sizes {
-        let stem = name
-            .strip_prefix("in/")
-            .unwrap()
-            .strip_suffix(".png")
-            .unwrap();
-        for kind in ["overlay", "id"] {
-            let path = at.path().join(format!("out/{stem}_{kind}.png"));
-            let image = mic_data::files::read_image(&path).unwrap();
-            assert_eq!(image.dimensions(), (width, height), "{}", path.display());
-        }
-    }
-}
-
-#[test]
-fn predict_refuses_clashing_names_and_broken_images() {
-    let (_, checkpoint, _) = trained();
-    let checkpoint = checkpoint.to_str().unwrap();
-    let at = folder("");
-    for name in ["a/x.png", "b/x.png"] {
-        fs::create_dir_all(at.path().join(name).parent().unwrap()).unwrap();
-        write_rgb(&at.path().join(name), &RgbImage::new(32, 32)).unwrap();
-    }
-    fs::write(at.path().join("broken.png"), "no image").unwrap();
-    let predict = |inputs: &[&str]| {
-        let mut args = vec!["predict", "--checkpoint", checkpoint, "--out", "out"];
-        args.extend(inputs);
-        mic_seg(at.path(), &args)
-    };
+    let runs = done(&mic_seg(
+        at.path(),
+        &["config", "list", "--experiment", "84", "--runs"],
+    ));
+    assert_eq!(runs.lines().count(), 45);
     refused(
-        &predict(&["a", "b"]),
+        &mic_seg(at.path(), &["config", "list", "--experiment", "86"]),
         2,
-        &["a/x.png", "b/x.png", "same name"],
+        &["\"86\"", "80, 81"],
     );
-    assert!(!at.path().join("out").exists());
-    refused(&predict(&["none.png"]), 2, &["none.png"]);
-    refused(&predict(&["broken.png"]), 1, &["broken.png"]);
+    let run = runs.lines().nth(1).unwrap();
+    let shown = done(&mic_seg(
+        at.path(),
+        &["config", "show", run, "--set", "mask.lambda=0.5"],
+    ));
+    for part in [
+        "seed = 1\n",
+        "block = 16\n",
+        "lambda = 0.5\n",
+        "early_stop = 0\n",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    fs::write(at.path().join("shown.toml"), &shown).unwrap();
+    assert_eq!(
+        done(&mic_seg(at.path(), &["config", "show", "shown.toml"])),
+        shown
+    );
+    // The data is not there, which is told of the configuration that was found by its name.
+    let args = ["train", "--config", run, "--out", "out"];
+    refused(&mic_seg(at.path(), &args), 2, &["data.source", "data/gta"]);
+    let args = ["train", "--config", "gta2cs_mic_hdra", "--out", "out"];
+    refused(
+        &mic_seg(at.path(), &args),
+        2,
+        &["gta2cs_mic_hdra", "gta2cs_mic_hrda"],
+    );
 }

@@ -393,14 +393,69 @@ fn custom_classes_are_checked() {
 
 #[test]
 fn example_files_are_valid() {
+    let catalogue = mic_seg::config::catalogue().unwrap();
+    let others: Vec<&str> = catalogue.others().iter().map(|file| file.name).collect();
+    let expected = [
+        "custom_example",
+        "miniature",
+        "miniature_camvid",
+        "scenes_mic",
+    ];
+    assert!(
+        expected.iter().all(|name| others.contains(name)),
+        "{others:?}"
+    );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/seg");
-    let mut read_any = false;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        Config::from_file(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
-        read_any = true;
+    for file in catalogue.files() {
+        let path = folder.join(format!("{}.toml", file.name));
+        let stored = Config::from_file(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let carried = Config::from_file(Path::new(file.name), &[]).unwrap();
+        assert_eq!(stored.raw, carried.raw, "{}", file.name);
     }
-    assert!(read_any);
+}
+
+#[test]
+fn detail_crops_lie_on_the_grid_of_the_logits() {
+    let hrda = |sets: &[&str]| {
+        let mut all = vec!["data.crop=[128, 64]", "model.hrda.crop=[64, 32]"];
+        all.extend(sets);
+        refusal(SCENES, &all)
+    };
+    for (set, parts) in [
+        (
+            "model.hrda.crop=[60, 32]",
+            ["model.hrda.crop = [60, 32]", "crop_divisible, 8"],
+        ),
+        (
+            "model.hrda.crop_divisible=6",
+            ["crop_divisible = 6", "a multiple of 4"],
+        ),
+        (
+            "model.hrda.crop=[64, 72]",
+            ["model.hrda.crop = [64, 72]", "data.crop, [128, 64]"],
+        ),
+    ] {
+        let message = hrda(&[set]);
+        for part in parts {
+            assert!(message.contains(part), "{set}: {message}");
+        }
+    }
+    // DeepLabV2's logits are 8 pixels apart.
+    let dlv2 = [
+        "model.backbone=resnet101_v1c",
+        "model.head=deeplabv2",
+        "model.hrda.crop_divisible=4",
+    ];
+    let message = hrda(&dlv2);
+    assert!(message.contains("a multiple of 8"), "{message}");
+}
+
+#[test]
+fn a_head_can_only_be_left_out_of_weights_that_are_given() {
+    let alone = refusal(SCENES, &["train.init_head=false"]);
+    assert!(alone.contains("train.init_from"), "{alone}");
+    let sets = ["train.init_head=false", "train.init_from=a"];
+    assert!(!read(SCENES, &sets).unwrap().train.init_head);
 }
 
 #[test]

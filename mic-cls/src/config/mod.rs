@@ -1,6 +1,7 @@
 //! A run's configuration: the TOML file as written ([`raw`]), and what it means once checked
 //! ([`Config`]). Nothing that holds a [`Config`] checks it again.
 
+mod catalogue;
 mod checked;
 mod data;
 mod keys;
@@ -11,6 +12,7 @@ mod optimizer;
 pub mod raw;
 mod read;
 
+pub use catalogue::catalogue;
 pub use checked::{Config, Evaluated, Selection, TrainConfig};
 pub use data::{DataConfig, SetConfig};
 pub use mask::{Gates, MaskOptions};

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::evaluate::evaluate_each;
 use crate::inference::Predictor;
 use crate::metrics::Metrics;
+use crate::subset::Subset;
 use crate::weights::Unmatched;
 use crate::{Error, Result, sets};
 use mic_run::cli::{json, note, print};
@@ -23,13 +24,13 @@ use mic_run::cli::{json, note, print};
   mic-seg eval --checkpoint runs/scenes
   mic-seg eval --checkpoint runs/a --set data.test.split=val --json a.json
   mic-seg eval --checkpoint runs/a --config other.toml
-  mic-seg eval --checkpoint mic_hrda.pth --config gta2cs_mic_hrda.toml")]
+  mic-seg eval --checkpoint mic_hrda.pth --config gta2cs_mic_hrda")]
 pub(super) struct Args {
     /// A run folder (its last checkpoint counts), one of its checkpoints, or a weights file.
     #[arg(long, value_name = "RUN|FILE")]
     checkpoint: PathBuf,
-    /// Another TOML file whose data.test counts; its classes must be those of the checkpoint.
-    #[arg(long, value_name = "FILE")]
+    /// Another configuration whose data.test counts; its classes must be those of the checkpoint.
+    #[arg(long, value_name = "FILE|NAME")]
     config: Option<PathBuf>,
     /// Go on although some tensors of the network are not in the file, or have another shape there.
     #[arg(long)]
@@ -40,6 +41,14 @@ pub(super) struct Args {
     /// Write the metrics to this file, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Print the means over SYNTHIA's 16 and 13 classes, too; where SYNTHIA is the source, they are
+    /// printed anyway.
+    #[arg(long)]
+    synthia: bool,
+    /// Take this constant share of HRDA's detail in place of its attention: 0 is the context alone, 1
+    /// the detail alone.
+    #[arg(long, value_name = "SHARE", value_parser = super::predict::share)]
+    detail_share: Option<f32>,
     /// No progress, only the result.
     #[arg(short, long)]
     quiet: bool,
@@ -52,6 +61,26 @@ struct Report<'a> {
     classes: &'a [String],
     images: usize,
     metrics: &'a Metrics,
+    subsets: Vec<Means>,
+}
+
+/// Means over some of the classes.
+#[derive(Serialize)]
+struct Means {
+    name: String,
+    miou: Option<f64>,
+    macc: Option<f64>,
+}
+
+impl Means {
+    fn of(subset: &Subset, metrics: &Metrics) -> Self {
+        let (miou, macc) = subset.means(metrics);
+        Self {
+            name: subset.name.clone(),
+            miou,
+            macc,
+        }
+    }
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -70,10 +99,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let trained = predictor.config();
     let config = match given {
         Some(config) => config,
-        None => {
-            let name = format!("configuration in {}", args.checkpoint.display());
-            Config::from_toml_str(&trained.to_toml()?, &name, &args.sets)?
-        }
+        None => predictor.configured(&args.checkpoint, &args.sets)?,
     };
     if config.classes.names() != trained.classes.names() {
         return Err(Error::Config(format!(
@@ -88,7 +114,19 @@ pub(super) fn run(args: &Args) -> Result<()> {
     })?;
     let resize = test.resize;
     let test = sets::labelled(test, &config.classes)?;
-    let predictor = predictor.with_resize(resize);
+    let subsets = match args.synthia {
+        true => synthia(&config)?,
+        false => [Subset::of(&config), Subset::of(trained)]
+            .into_iter()
+            .find(|subsets| !subsets.is_empty())
+            .unwrap_or_default(),
+    };
+    let mut predictor = predictor
+        .with_resize(resize)
+        .with_inference(config.inference);
+    if let Some(share) = args.detail_share {
+        predictor = predictor.with_detail_share(f64::from(share));
+    }
     let bar = if args.quiet {
         ProgressBar::hidden()
     } else {
@@ -108,9 +146,27 @@ pub(super) fn run(args: &Args) -> Result<()> {
             classes: config.classes.names(),
             images: test.len(),
             metrics: &metrics,
+            subsets: subsets
+                .iter()
+                .map(|subset| Means::of(subset, &metrics))
+                .collect(),
         };
         std::fs::write(path, json(&report)?)
             .map_err(|error| Error::Run(format!("cannot write {}: {error}", path.display())))?;
     }
-    Ok(print(&metrics.table(config.classes.names()))?)
+    Ok(print(
+        &metrics.table_with(config.classes.names(), &subsets),
+    )?)
+}
+
+fn synthia(config: &Config) -> Result<Vec<Subset>> {
+    let subsets = Subset::synthia(&config.classes);
+    if subsets.is_empty() {
+        return Err(Error::Config(
+            "--synthia: the means over 16 and 13 classes are of Cityscapes' 19, and the checkpoint has \
+             other classes"
+                .into(),
+        ));
+    }
+    Ok(subsets)
 }

@@ -11,6 +11,7 @@ use mic_run::train::{Ending, Session};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::subset::Subset;
 use crate::train::{self, Setup, Start};
 use crate::{Error, Result};
 
@@ -22,6 +23,7 @@ use crate::{Error, Result};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   mic-seg train --config configs/seg/scenes_mic.toml --out runs/scenes
+  mic-seg train --config gta2cs_mic_hrda --out runs/hrda --set data.source.root=/data/gta
   mic-seg train --config my.toml --out runs/try --set train.iterations=500 --set mask.ratio=0.5
   mic-seg train --config my.toml --out runs/no-mask --set mask=
   mic-seg train --out runs/scenes --resume
@@ -29,8 +31,9 @@ use crate::{Error, Result};
 Exit codes: 0 done, 1 a run that failed, 2 wrong usage or configuration, 3 stopped by a signal and
 saved.")]
 pub(super) struct Args {
-    /// The run's TOML file; with --resume the one in the run folder is the default.
-    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    /// The run's TOML file, or the name of a configuration or run in `mic-seg config list`; with
+    /// --resume the one in the run folder is the default.
+    #[arg(long, value_name = "FILE|NAME", required_unless_present = "resume")]
     config: Option<PathBuf>,
     /// Replace one value of the configuration (an empty value removes the key); may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -38,6 +41,10 @@ pub(super) struct Args {
     /// Start from the weights in this file or run folder; the same as --set train.init_from=FILE.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     init_from: Option<PathBuf>,
+    /// Take the backbone alone from there and a new head, for other classes or another kind of head;
+    /// the same as --set train.init_head=false.
+    #[arg(long, requires = "init_from")]
+    without_head: bool,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -88,7 +95,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         outcome.progress.evaluations.last(),
         outcome.ending == Ending::Stopped,
     ) {
-        print(&Metrics::of(last).table(config.classes.names()))?;
+        let names = config.classes.names();
+        print(&Metrics::of(last).table_with(names, &Subset::of(&config)))?;
     }
     Ok(code_of(&outcome))
 }
@@ -99,6 +107,9 @@ fn configuration(args: &Args, own: &std::path::Path) -> Result<Config> {
     if let Some(file) = &args.init_from {
         let file = toml::Value::String(file.display().to_string());
         sets.push(format!("train.init_from={file}"));
+        if args.without_head {
+            sets.push("train.init_head=false".into());
+        }
     }
     Config::from_file(args.config.as_deref().unwrap_or(own), &sets)
 }

@@ -58,6 +58,8 @@ pub struct TrainConfig {
     pub clip_norm: Option<f64>,
     /// A checkpoint whose weights to start from.
     pub init_from: Option<PathBuf>,
+    /// Whether it fills the head, too.
+    pub init_head: bool,
 }
 
 impl RawConfig {
@@ -102,7 +104,10 @@ impl Config {
 
     /// What only backbone, head and detail crop together tell.
     fn check_network(&self) -> Result<()> {
-        let network = SegmentorConfig::of(self).and_then(|network| Ok(network.check()?));
+        let network = SegmentorConfig::of(self).and_then(|network| {
+            self.check_detail_grid(network.stride())?;
+            Ok(network.check()?)
+        });
         network.map_err(|error| match error {
             Error::Config(message) => Error::Config(message),
             other => Error::Config(format!("the tables of model do not fit together: {other}")),
@@ -115,6 +120,26 @@ impl Config {
             return Ok(());
         }
         let expected = format!("not larger than data.crop, [{}, {}]", crop.0, crop.1);
+        refuse("model.hrda.crop", format!("[{width}, {height}]"), expected)
+    }
+
+    /// Detail crops begin and end where logits do, which are `stride` pixels apart.
+    fn check_detail_grid(&self, stride: f64) -> Result<()> {
+        let Some(hrda) = &self.model.hrda else {
+            return Ok(());
+        };
+        let (step, (height, width)) = (hrda.crop.divisible, hrda.crop.size);
+        if step as f64 % stride != 0.0 {
+            let expected = format!(
+                "a multiple of {stride}, the distance in pixels of the logits of this backbone and \
+                 head"
+            );
+            return refuse("model.hrda.crop_divisible", step, expected);
+        }
+        if [height, width].iter().all(|side| side.is_multiple_of(step)) {
+            return Ok(());
+        }
+        let expected = format!("multiples of model.hrda.crop_divisible, {step}");
         refuse("model.hrda.crop", format!("[{width}, {height}]"), expected)
     }
 
@@ -180,8 +205,17 @@ impl TrainConfig {
             accumulate: at_least_one("train.accumulate", raw.accumulate as u64)? as usize,
             clip_norm: Some(not_negative("train.clip_norm", raw.clip_norm)?).filter(|n| *n > 0.0),
             init_from: raw.init_from.as_ref().map(PathBuf::from),
+            init_head: init_head(raw)?,
         })
     }
+}
+
+fn init_head(raw: &RawTrain) -> Result<bool> {
+    if !raw.init_head && raw.init_from.is_none() {
+        let expected = "true, as there is no train.init_from whose head could be left out";
+        return refuse("train.init_head", false, expected);
+    }
+    Ok(raw.init_head)
 }
 
 fn classes(raw: &RawData) -> Result<Classes> {

@@ -1,6 +1,7 @@
 //! A run's configuration: the TOML file as written ([`raw`]), and what it means once checked
 //! ([`Config`]). Nothing that holds a [`Config`] checks it again.
 
+mod catalogue;
 mod checked;
 mod data;
 mod inference;
@@ -16,6 +17,7 @@ mod raw_model;
 mod read;
 mod set;
 
+pub use catalogue::catalogue;
 pub use checked::{Config, TrainConfig};
 pub use data::DataConfig;
 pub use inference::Inference;

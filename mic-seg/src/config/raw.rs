@@ -368,6 +368,9 @@ pub struct RawTrain {
     pub clip_norm: f64,
     /// A checkpoint to start from (weights only).
     pub init_from: Option<String>,
+    /// Whether `init_from` fills the head as well as the backbone; `false` keeps the head's random
+    /// weights, as another number of classes needs.
+    pub init_head: bool,
 }
 
 impl Default for RawTrain {
@@ -379,6 +382,7 @@ impl Default for RawTrain {
             accumulate: 1,
             clip_norm: 0.0,
             init_from: None,
+            init_head: true,
         }
     }
 }

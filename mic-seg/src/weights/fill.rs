@@ -138,8 +138,9 @@ impl Loaded {
         if let Some((file, model)) = classes.and_then(|all| all.first().copied()) {
             return format!(
                 "its classifier has {file} classes, the configuration {model}; give data.classes \
-                 those of the file, or start from its backbone alone: model.pretrained = {:?}",
-                self.path.display().to_string()
+                 those of the file, or train from it without its head: --init-from {} \
+                 --without-head",
+                self.path.display()
             );
         }
         let head = |name: &String| name.starts_with("decode_head.");

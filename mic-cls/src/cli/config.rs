@@ -1,0 +1,24 @@
+//! `mic-cls config`.
+
+use mic_run::cli::print;
+use mic_run::config::cli::ConfigCommand;
+
+use crate::Result;
+use crate::config::{Config, catalogue};
+
+/// Look at the configurations that the program carries.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  mic-cls config list
+  mic-cls config list --experiment 1 --runs
+  mic-cls config show visda_vit/mic --set train.batch=16
+  mic-cls train --config visda_vit/mic --out runs/visda")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let expand = |what: &std::path::Path, sets: &[String]| Config::from_file(what, sets)?.to_toml();
+    Ok(print(&args.command.run(&catalogue()?, expand)?)?)
+}
