@@ -349,7 +349,7 @@ fn misfits_name_tensors_shapes_and_remedies() -> Result<()> {
             "training.pth",
             "decode_head.conv_seg.weight: the file has [3, 4, 1, 1], the model [4, 4, 1, 1]",
             "3 classes, the configuration 4",
-            "model.pretrained",
+            "--without-head",
         ],
     );
     let wide = daformer.replace("head_channels = 4", "head_channels = 5");
