@@ -1,11 +1,13 @@
 //! Image and label files, read and written.
 
+mod colours;
 mod decode;
 mod label;
 mod read;
 mod scan;
 mod write;
 
+pub use colours::{StoredColours, stored_colours};
 pub use decode::DECODE_LIMIT;
 pub use label::{read_colours, read_first_channel, read_label, read_label_within};
 pub(crate) use read::read_bytes;
