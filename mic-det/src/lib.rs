@@ -4,6 +4,7 @@
 //! - [`config`]: one TOML file, checked before anything runs.
 //! - [`detector`]: the network, out of [`anchors`], [`rpn`], [`roi`] and, for training, [`sada`].
 //! - [`uda`]: the training step: source only or SADA, each with or without masked image consistency.
+//! - [`metrics`]: how good detections are.
 //! - [`sets`], [`train`], [`inference`]: the runs around it; [`checkpoint`] reads what they leave.
 
 pub mod anchors;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod inference;
 mod learner;
 pub mod matcher;
+pub mod metrics;
 pub mod roi;
 pub mod rpn;
 pub mod sada;
