@@ -1,5 +1,6 @@
 //! Weights in the checkpoints of this program.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use mic_nn::models::resnet::{Stem, detectron_names};
@@ -10,12 +11,28 @@ use crate::detector::Model;
 use crate::uda::{OPTIMIZER, STUDENT, TEACHER};
 use crate::{Error, Result};
 
+/// The weights file that a path stands for: a run folder's last checkpoint, the file in a
+/// checkpoint's folder, or the path itself.
+fn file_of(path: &Path) -> Cow<'_, Path> {
+    if path.is_dir() {
+        let names = [mic_run::folder::WEIGHTS, mic_run::checkpoint::WEIGHTS];
+        let files = names.map(|name| path.join(name));
+        if let Some(file) = files.into_iter().find(|file| file.is_file()) {
+            return file.into();
+        }
+    }
+    path.into()
+}
+
 /// The configuration (TOML) that a checkpoint was trained with; `None` in files of other programs.
 ///
 /// # Errors
 /// A file that cannot be read: names it.
 pub fn read_config(path: &Path) -> Result<Option<String>> {
-    Ok(Checkpoint::open(path)?.metadata().get("config").cloned())
+    Ok(Checkpoint::open(&file_of(path))?
+        .metadata()
+        .get("config")
+        .cloned())
 }
 
 /// Fills the network with the student of a checkpoint.
@@ -24,7 +41,7 @@ pub fn read_config(path: &Path) -> Result<Option<String>> {
 /// A file that cannot be read, or that lacks a tensor of the network or has another shape for it.
 pub fn load_student(model: &Model, path: &Path) -> Result<LoadReport> {
     let others = [TEACHER, OPTIMIZER];
-    let weights = weights::load(path)?;
+    let weights = weights::load(&file_of(path))?;
     let student = weights.retain(|name| !others.iter().any(|prefix| name.starts_with(prefix)));
     fill(model, student.strip(STUDENT), path)
 }
@@ -34,7 +51,7 @@ pub fn load_student(model: &Model, path: &Path) -> Result<LoadReport> {
 /// # Errors
 /// Those of [`load_student`]; a checkpoint without a teacher.
 pub fn load_teacher(model: &Model, path: &Path) -> Result<LoadReport> {
-    let teacher = weights::load(path)?.below(TEACHER);
+    let teacher = weights::load(&file_of(path))?.below(TEACHER);
     if teacher.is_empty() {
         return Err(Error::Run(format!(
             "{} has no teacher ({TEACHER}*): it was trained without masked images",

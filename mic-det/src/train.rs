@@ -14,6 +14,7 @@ use crate::batch::Batch;
 use crate::config::Config;
 use crate::detector::Model;
 use crate::learner::DetLearner;
+use crate::metrics::Metrics;
 use crate::sets::Sets;
 use crate::tap::Tap;
 use crate::uda::{Adaptation, Draws, Options};
@@ -59,6 +60,8 @@ pub struct Trained {
     pub outcome: Outcome,
     /// The trained method.
     pub adaptation: Adaptation,
+    /// Of the last evaluation, if there was one.
+    pub metrics: Option<Metrics>,
 }
 
 /// What the training loop is to do.
@@ -97,19 +100,20 @@ pub fn run(
             learner.restore(content, session.progress.step)?;
         }
         let outcome = mic_run::train::train(&mut learner, &plan(config)?, session)?;
+        let (adaptation, metrics) = learner.finish();
         Ok(Trained {
             outcome,
-            adaptation: learner.into_adaptation(),
+            adaptation,
+            metrics,
         })
     })?
 }
 
 fn learner(config: &Config, sets: &Sets) -> Result<DetLearner> {
-    let classes = sets.source.class_names();
+    let classes = sets.source.class_names().len();
     Ok(DetLearner::new(
         config,
-        classes,
-        build(config, classes.len())?,
+        build(config, classes)?,
         pipeline(config, sets)?,
         sets.test.clone(),
     ))

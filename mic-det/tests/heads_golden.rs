@@ -148,7 +148,6 @@ fn proposals() -> Result<()> {
     };
     for weight in ["none", "prob"] {
         let prefix = format!("train_{weight}");
-        let predictions = rpn.predict(&tensors(&maps))?;
         let mut seen = 0;
         let mut view = |name: &str, tensor: &Tensor| {
             let name = name.trim_start_matches(".rpn_");
@@ -156,7 +155,7 @@ fn proposals() -> Result<()> {
             seen += 1;
         };
         let losses = rpn.losses(
-            &predictions,
+            &tensors(&maps),
             &grid,
             &pass,
             weighting(weight),

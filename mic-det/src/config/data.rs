@@ -140,7 +140,7 @@ fn transform(raw: &RawData) -> Result<DetectionTransform> {
     let transform = DetectionTransform {
         resize: DetectionResize {
             min_sizes: raw.min_sizes.clone(),
-            max_size: raw.max_size,
+            max_size: (raw.max_size > 0).then_some(raw.max_size),
         },
         flip: raw.flip,
         channels: one_of("data.colors", &raw.colors, &COLORS)?,

@@ -53,7 +53,6 @@ fn full() -> RawConfig {
             source: set.clone(),
             target: Some(set.clone()),
             test: Some(set),
-            max_size: Some(0),
             ..RawData::default()
         },
         method: RawMethod::default(),

@@ -169,8 +169,8 @@ pub struct RawData {
     /// Lengths of the shorter side of an image, of which every training image draws one; evaluation
     /// takes the first.
     pub min_sizes: Vec<u32>,
-    /// Bound of the longer side; absent: none.
-    pub max_size: Option<u32>,
+    /// Bound of the longer side; 0: none.
+    pub max_size: u32,
     /// Probability of mirroring a training image.
     pub flip: f64,
     /// Order of the colours that the network sees: `bgr` (Detectron's weights) or `rgb`
@@ -201,7 +201,7 @@ impl Default for RawData {
             test: None,
             classes: Vec::new(),
             min_sizes: vec![800],
-            max_size: Some(1600),
+            max_size: 1600,
             flip: 0.5,
             colors: "bgr".into(),
             mean: [102.9801, 115.9465, 122.7717],

@@ -5,7 +5,7 @@ mod head;
 mod loss;
 mod proposals;
 
-pub use head::{Predictions, RpnHead};
+pub use head::{Cell, Predictions, RpnHead};
 pub use loss::{RpnLosses, objectness_loss};
 pub use proposals::Proposals;
 
@@ -119,7 +119,7 @@ impl Rpn {
         })
     }
 
-    /// Objectness and offsets of every anchor over `features`, finest first.
+    /// Objectness and offsets of every anchor over `features`, finest first, without gradient.
     ///
     /// # Errors
     /// Maps that do not fit the head.
@@ -170,13 +170,14 @@ impl Rpn {
         Ok(proposals)
     }
 
-    /// The losses of the labelled images of `pass`; `name` is that of the pass.
+    /// The losses of the labelled images of `pass` over their maps `features`; `name` is that of the
+    /// pass.
     ///
     /// # Errors
     /// When a tensor operation fails.
     pub fn losses(
         &self,
-        predictions: &Predictions,
+        features: &[Tensor],
         grid: &Grid,
         pass: &Pass,
         weighting: Weighting,
@@ -185,6 +186,6 @@ impl Rpn {
         tap: &mut Tap,
     ) -> Result<RpnLosses> {
         let targets = self.targets(grid, pass, name, picks, tap)?;
-        self.loss(predictions, grid, &targets, weighting)
+        self.loss(features, grid, &targets, weighting)
     }
 }
