@@ -6,6 +6,7 @@
 //! - [`uda`]: the training step: source only or SADA, each with or without masked image consistency.
 //! - [`sets`], [`train`], [`evaluate`], [`metrics`]: the runs around it; [`checkpoint`] and
 //!   [`inference`] use what they leave, [`cli`] is the program.
+//! - [`weights`]: published weights in and out.
 
 pub mod anchors;
 pub mod batch;
@@ -31,6 +32,7 @@ pub mod sets;
 mod tap;
 pub mod train;
 pub mod uda;
+pub mod weights;
 
 pub use conventions::Conventions;
 pub use error::{Error, Result};
