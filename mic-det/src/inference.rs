@@ -14,6 +14,7 @@ use crate::config::{Config, Evaluated};
 use crate::conventions::Conventions;
 use crate::detector::Model;
 use crate::roi::Detections;
+use crate::weights::Part;
 use crate::{Error, Result, checkpoint};
 
 /// A trained network with the pipeline around it.
@@ -67,7 +68,7 @@ impl Predictor {
         let store = Store::trainable(rng, candle_core::DType::F32, &candle_core::Device::Cpu);
         let model = Model::new(&config.detector(classes), store)?;
         match config.train.evaluate {
-            Evaluated::Student => checkpoint::load_student(&model, file)?,
+            Evaluated::Student => checkpoint::load_student(&model, file, Part::Whole)?,
             Evaluated::Teacher => checkpoint::load_teacher(&model, file)?,
         };
         Ok(Self {

@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::sets::Sets;
 use crate::tap::Tap;
 use crate::uda::{Adaptation, Draws, Options};
+use crate::weights::{self, Loaded, Part};
 use crate::{Error, Result, checkpoint};
 
 /// The method that a configuration names, with its networks for `classes` classes (without the
@@ -31,12 +32,20 @@ pub fn build(config: &Config, classes: usize) -> Result<Adaptation> {
     let store = Store::trainable(rng, DType::F32, &Device::Cpu);
     let student = Model::new(&config.detector(classes), store)?;
     if let Some(path) = &config.model.pretrained {
-        checkpoint::load_backbone(&student, path)?;
+        tell(&weights::load(&student, path, Part::Backbone)?);
     }
     if let Some(path) = &config.train.init_from {
-        checkpoint::load_student(&student, path)?;
+        tell(&checkpoint::load_student(&student, path, Part::Start)?);
     }
     Adaptation::new(student, Options::of(config))
+}
+
+/// What does not look right is worth a warning.
+fn tell(loaded: &Loaded) {
+    tracing::info!("{loaded}");
+    for doubt in &loaded.doubts {
+        tracing::warn!("{}: {doubt}", loaded.names.describe());
+    }
 }
 
 /// One step: draws what the step needs from the run's seed and trains on `batch`. With the same
