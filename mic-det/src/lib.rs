@@ -6,6 +6,7 @@
 //! - [`uda`]: the training step: source only or SADA, each with or without masked image consistency.
 //! - [`sets`], [`train`], [`evaluate`], [`metrics`]: the runs around it; [`checkpoint`] and
 //!   [`inference`] use what they leave, [`cli`] is the program.
+//! - [`predict`], [`draw`]: detections in image files, as pictures and as a COCO file.
 //! - [`weights`]: published weights in and out.
 
 pub mod anchors;
@@ -17,6 +18,7 @@ pub mod cli;
 pub mod config;
 mod conventions;
 pub mod detector;
+pub mod draw;
 pub mod error;
 pub mod evaluate;
 pub mod inference;
@@ -24,6 +26,7 @@ mod learner;
 pub mod matcher;
 pub mod metrics;
 mod pictures;
+pub mod predict;
 pub mod roi;
 pub mod rpn;
 pub mod sada;

@@ -219,13 +219,13 @@ impl Default for RawData {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSet {
-    /// `cityscapes`, `foggy_cityscapes`, `catalogue` (the published code's name for a set), `coco`,
+    /// `scenes` (built-in street scenes), `cityscapes`, `foggy_cityscapes`, `catalogue` (the published code's name for a set), `coco`,
     /// `voc`, or, for the target only, `images` (files without annotations).
     pub kind: String,
     /// Folder: of all data sets (`cityscapes`, `foggy_cityscapes`, `catalogue`), of the set (`voc`),
     /// or of the images (`images`).
     pub root: Option<String>,
-    /// `cityscapes`, `foggy_cityscapes`: `train`, `val` or `test`, absent: `train`. `voc`: a list in
+    /// `scenes`, `cityscapes`, `foggy_cityscapes`: `train`, `val` or `test`, absent: `train`. `voc`: a list in
     /// `ImageSets/Main`, absent: all annotated images.
     pub split: Option<String>,
     /// `catalogue`: such as `sim10k_cocostyle`.
@@ -240,6 +240,16 @@ pub struct RawSet {
     pub origin: Option<u32>,
     /// `images`: the end of the file names; absent: `.jpg`.
     pub suffix: Option<String>,
+    /// `scenes`: number of images.
+    pub count: Option<usize>,
+    /// `scenes`: `[width, height]`; absent: `[256, 128]`.
+    pub size: Option<[u32; 2]>,
+    /// `scenes`: seed of the set (apart from the run's seed).
+    pub scene_seed: u64,
+    /// `scenes`: attenuation of the fog by metre, such as 0.06; absent or 0: clear.
+    pub fog: Option<f32>,
+    /// `scenes`: things with a shorter side in pixels have no box; absent: 6.
+    pub min_box: Option<u32>,
 }
 
 /// How the network is trained.
