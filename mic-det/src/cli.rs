@@ -2,6 +2,7 @@
 
 mod data;
 mod eval;
+mod predict;
 mod train;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Eval(eval::Args),
+    Predict(predict::Args),
     Data(data::Args),
     /// Look at runs.
     Runs {
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Data(args) => data::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
     };

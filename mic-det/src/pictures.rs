@@ -1,39 +1,26 @@
 //! What a run and the data commands show: images with boxes.
 
-use image::{Rgb, RgbImage};
+use image::RgbImage;
 use mic_data::check::Picture;
 use mic_data::contact_sheet::contact_sheet;
-use mic_data::detection::{DetectionImages, DetectionSet};
+use mic_data::detection::{DetectionImages, DetectionSet, Objects};
 use mic_data::transform::{keep_ratio, resize_image};
 use mic_run::record;
 
 use crate::Result;
-use crate::boxes::{Corners, Size, resize};
+use crate::boxes::{Size, resize};
+use crate::draw::{DrawnBox, class_colour, draw, drawn};
 use crate::roi::Detections;
 
 /// Largest width and height of an image that is shown.
-const LARGEST: (u32, u32) = (512, 512);
+const LARGEST: (u32, u32) = (640, 640);
 /// Detections with a lower score are not shown.
 const CERTAIN: f32 = 0.5;
 /// Side of an image on a sheet.
-const TILE: u32 = 320;
+const TILE: u32 = 480;
 
-/// Colours of the labels 1, 2, ..., again from the beginning where they do not suffice.
-const COLOURS: [[u8; 3]; 10] = [
-    [230, 57, 70],
-    [42, 157, 143],
-    [255, 183, 3],
-    [67, 97, 238],
-    [247, 127, 0],
-    [131, 56, 236],
-    [6, 214, 160],
-    [255, 0, 110],
-    [0, 180, 216],
-    [112, 224, 0],
-];
-
-/// An image no larger than is shown, with a frame around each box.
-fn framed(image: &RgbImage, boxes: &[Corners], labels: &[u32]) -> RgbImage {
+/// An image no larger than is shown, with boxes that are in pixels of the image as it was.
+fn framed(image: &RgbImage, mut boxes: Vec<DrawnBox>) -> RgbImage {
     let size = |(width, height): (u32, u32)| -> Size { (height as usize, width as usize) };
     let from = image.dimensions();
     let to = keep_ratio(from, LARGEST);
@@ -41,32 +28,24 @@ fn framed(image: &RgbImage, boxes: &[Corners], labels: &[u32]) -> RgbImage {
         true => resize_image(image, to.0, to.1),
         false => image.clone(),
     };
-    let to = shown.dimensions();
-    for (&corners, &label) in boxes.iter().zip(labels) {
-        let colour = COLOURS[(label as usize).saturating_sub(1) % COLOURS.len()];
-        frame(
-            &mut shown,
-            resize(corners, size(from), size(to)),
-            Rgb(colour),
-        );
+    for one in &mut boxes {
+        one.corners = resize(one.corners, size(from), size(shown.dimensions()));
     }
+    draw(&mut shown, &boxes);
     shown
 }
 
-/// Two pixels inside the box's border.
-fn frame(image: &mut RgbImage, [x1, y1, x2, y2]: Corners, colour: Rgb<u8>) {
-    let (width, height) = image.dimensions();
-    let place = |v: f32, side: u32| (v.max(0.0).round() as u32).min(side.saturating_sub(1));
-    let (left, right) = (place(x1, width), place(x2, width));
-    let (top, bottom) = (place(y1, height), place(y2, height));
-    for y in top..=bottom {
-        for x in left..=right {
-            let inside = x > left + 1 && x + 1 < right && y > top + 1 && y + 1 < bottom;
-            if !inside {
-                image.put_pixel(x, y, colour);
-            }
-        }
-    }
+/// Annotated objects with the names of their classes.
+fn annotated(objects: &Objects, classes: &[String]) -> Vec<DrawnBox> {
+    let boxes = objects.boxes.corners.iter().zip(&objects.labels);
+    let name = |label: u32| classes.get((label as usize).wrapping_sub(1)).cloned();
+    boxes
+        .map(|(&corners, &label)| DrawnBox {
+            corners,
+            colour: class_colour(label),
+            text: name(label).unwrap_or_default(),
+        })
+        .collect()
 }
 
 /// Places spread evenly over a set of `len` images.
@@ -82,7 +61,7 @@ pub(crate) fn annotated_samples(set: &dyn DetectionSet, key: &str, count: usize)
         let objects = set.objects(index);
         Some(Picture {
             caption: format!("{key}: {}", set.name(index)),
-            image: framed(&image, &objects.boxes.corners, &objects.labels),
+            image: framed(&image, annotated(&objects, set.class_names())),
         })
     };
     spread(set.len(), count).filter_map(sample).collect()
@@ -94,7 +73,7 @@ pub(crate) fn image_samples(set: &dyn DetectionImages, key: &str, count: usize) 
         let found = set.get(index).ok()?;
         Some(Picture {
             caption: format!("{key}: {}", found.name),
-            image: framed(&found.image, &[], &[]),
+            image: framed(&found.image, Vec::new()),
         })
     };
     spread(set.len(), count).filter_map(sample).collect()
@@ -111,9 +90,9 @@ pub(crate) fn detections(
     for index in spread(set.len(), count) {
         let image = set.pixels(index)?;
         let objects = set.objects(index);
-        let found = detect(&image)?.filter(|score| score >= CERTAIN);
-        images.push(framed(&image, &objects.boxes.corners, &objects.labels));
-        images.push(framed(&image, &found.boxes, &found.labels));
+        let classes = set.class_names();
+        images.push(framed(&image, annotated(&objects, classes)));
+        images.push(framed(&image, drawn(&detect(&image)?, classes, CERTAIN)));
     }
     if images.is_empty() {
         return Ok(None);
@@ -132,13 +111,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_scaled_with_the_image_and_stay_inside() {
-        let image = RgbImage::new(1024, 512);
-        let shown = framed(&image, &[[100.0, 100.0, 2000.0, 300.0]], &[1]);
-        assert_eq!(shown.dimensions(), (512, 256));
-        assert_eq!(shown.get_pixel(50, 50).0, COLOURS[0]);
-        assert_eq!(shown.get_pixel(511, 149).0, COLOURS[0]);
-        assert_eq!(shown.get_pixel(60, 60).0, [0; 3]);
-        assert_eq!(shown.get_pixel(48, 50).0, [0; 3]);
+    fn boxes_are_scaled_with_the_image_and_stay_inside() {
+        let image = RgbImage::new(1280, 640);
+        let one = DrawnBox {
+            corners: [100.0, 100.0, 2000.0, 300.0],
+            colour: class_colour(2),
+            text: String::new(),
+        };
+        let shown = framed(&image, vec![one]);
+        assert_eq!(shown.dimensions(), (640, 320));
+        for (x, y) in [(50, 50), (639, 149)] {
+            assert_eq!(shown.get_pixel(x, y).0, class_colour(2), "{x}, {y}");
+        }
+        for (x, y) in [(60, 60), (48, 50)] {
+            assert_eq!(shown.get_pixel(x, y).0, [0; 3], "{x}, {y}");
+        }
     }
 }
