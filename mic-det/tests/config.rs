@@ -249,6 +249,10 @@ fn the_example_has_every_key() {
         "origin",
         "suffix",
         "init_from",
+        "count",
+        "size",
+        "fog",
+        "min_box",
     ];
     all.extend(optional.map(String::from));
     let words: Vec<&str> = text
