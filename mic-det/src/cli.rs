@@ -1,5 +1,6 @@
 //! The command line of `mic-det`.
 
+mod config;
 mod data;
 mod eval;
 mod predict;
@@ -31,6 +32,7 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Data(data::Args),
+    Config(config::Args),
     /// Look at runs.
     Runs {
         #[command(subcommand)]
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Data(args) => data::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
     };
     exit(done, |error| matches!(error, Error::Config(_)))

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mic_data::detection::DetectionConfig;
 use mic_det::config::{Config, Evaluated, Method, Selection, SetConfig, SetKind};
@@ -181,6 +181,9 @@ fn every_file_that_comes_along_can_be_read() {
     let mut count = 0;
     for file in std::fs::read_dir(configs()).unwrap() {
         let path = file.unwrap().path();
+        if path.file_name().unwrap() == "catalogue.toml" {
+            continue;
+        }
         Config::from_file(&path, &[]).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         count += 1;
     }
@@ -214,6 +217,22 @@ fn the_published_runs_are_the_published_ones() {
         assert_eq!(catalogued(test), name);
         assert_eq!((config.train.iterations, config.train.batch), (60_000, 1));
     }
+}
+
+#[test]
+fn the_program_carries_the_runs() {
+    let catalogue = mic_det::config::catalogue().unwrap();
+    let mut count = 0;
+    for experiment in catalogue.experiments() {
+        for run in experiment.runs() {
+            let config = Config::from_file(Path::new(&run.name), &[]).unwrap();
+            let masked = run.name.contains("masking");
+            assert_eq!(config.mask.is_some(), masked, "{}", run.name);
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4);
+    Config::from_file(Path::new("scenes_mic"), &[]).unwrap();
 }
 
 /// Every key of a table, at any depth.

@@ -29,8 +29,9 @@ use crate::{Error, Result, train};
 Exit codes: 0 done, 1 a run that failed, 2 wrong usage or configuration, 3 stopped by a signal and
 saved.")]
 pub(super) struct Args {
-    /// The run's TOML file; with --resume the one in the run folder is the default.
-    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    /// The run's TOML file, or the name of a configuration or run in `mic-det config list`; with
+    /// --resume the one in the run folder is the default.
+    #[arg(long, value_name = "FILE|NAME", required_unless_present = "resume")]
     config: Option<PathBuf>,
     /// Replace one value of the configuration (an empty value removes the key); may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]

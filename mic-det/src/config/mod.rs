@@ -3,6 +3,7 @@
 //! [`RawConfig`] mirrors the file; [`RawConfig::check`] turns it into a [`Config`] or names the key
 //! that is wrong. Nothing downstream checks again.
 
+mod catalogue;
 mod checked;
 mod data;
 mod keys;
@@ -13,6 +14,7 @@ mod optimizer;
 mod raw;
 mod read;
 
+pub use catalogue::catalogue;
 pub use checked::{Config, Evaluated, Selection, TrainConfig};
 pub use data::{DataConfig, SetConfig, SetKind};
 pub use method::Method;
