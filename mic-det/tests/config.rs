@@ -101,6 +101,21 @@ fn backbones_and_conventions_are_chosen_by_name() {
     assert!(of(&["method.kind=source_only"]).domain.is_none());
 }
 
+#[test]
+fn keys_of_inner_tables_may_be_missing() {
+    let sets = ["model.roi.sampler.batch=64", "model.rpn.test.total=50"];
+    let detector = read(CITY, &sets).unwrap().detector(8);
+    let paper = DetectorConfig::reference(50, 9).unwrap();
+    assert_eq!(detector.roi.sampler.batch, 64);
+    let fraction = paper.roi.sampler.positive_fraction;
+    assert_eq!(detector.roi.sampler.positive_fraction, fraction);
+    assert_eq!(
+        (detector.rpn.test.pre_nms, detector.rpn.test.total),
+        (1000, 50)
+    );
+    assert_eq!(detector.rpn.matcher, paper.rpn.matcher);
+}
+
 fn catalogued(set: &SetConfig) -> &str {
     match &set.kind {
         SetKind::Files(DetectionConfig::Catalogue { name, .. }) => name,
@@ -131,14 +146,8 @@ fn what_cannot_be_run_is_refused_by_name() {
         ("model.anchor_sizes=[1.0]", "model.anchor_sizes"),
         ("model.anchor_ratios=[]", "model.anchor_ratios"),
         ("model.rpn.nms=2.0", "model.rpn.nms"),
-        (
-            "model.rpn.sampler={batch = 0, positive_fraction = 0.5}",
-            "model.rpn.sampler.batch",
-        ),
-        (
-            "model.roi.matcher={high = 0.5, low = 0.9, low_quality = false}",
-            "model.roi.matcher.low",
-        ),
+        ("model.rpn.sampler.batch=0", "model.rpn.sampler.batch"),
+        ("model.roi.matcher.low=0.9", "model.roi.matcher.low"),
         ("data.colors=grey", "data.colors"),
         ("data.divisor=48", "data.divisor"),
         ("data.min_sizes=[]", "min_sizes"),
@@ -232,7 +241,7 @@ fn the_program_carries_the_runs() {
         }
     }
     assert_eq!(count, 4);
-    Config::from_file(Path::new("scenes_mic"), &[]).unwrap();
+    Config::from_file(Path::new("cityscapes2foggy_sada"), &[]).unwrap();
 }
 
 /// Every key of a table, at any depth.

@@ -12,7 +12,7 @@ use crate::config::{Config, catalogue};
   mic-det config list
   mic-det config list --runs
   mic-det config show cityscapes2foggy_mic --set train.batch=2
-  mic-det train --config scenes_mic --out runs/scenes")]
+  mic-det train --config miniature --out runs/miniature")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: ConfigCommand,

@@ -11,6 +11,7 @@ mod mask;
 mod method;
 mod model;
 mod optimizer;
+pub(crate) mod partial;
 mod raw;
 mod read;
 

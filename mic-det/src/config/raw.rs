@@ -105,8 +105,10 @@ pub struct RawRoi {
     /// Samples of a bin in each direction; 0 takes as many as it has pixels of the map.
     pub sampling_ratio: usize,
     /// Which proposals learn what.
+    #[serde(deserialize_with = "crate::config::partial::region_matcher")]
     pub matcher: Matcher,
     /// How many of them learn.
+    #[serde(deserialize_with = "crate::config::partial::region_sampler")]
     pub sampler: BalancedSampler,
     /// Where the loss of the offsets turns from quadratic to linear; absent: 1 with the conventions
     /// `legacy`, 1/9 with `modern`.

@@ -51,14 +51,18 @@ pub struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct RpnConfig {
     /// Limits in training.
+    #[serde(deserialize_with = "crate::config::partial::train_limits")]
     pub train: Limits,
     /// Limits in evaluation, and of a teacher.
+    #[serde(deserialize_with = "crate::config::partial::test_limits")]
     pub test: Limits,
     /// Overlap above which the lower-scored proposal is dropped.
     pub nms: f64,
     /// Which anchors learn what.
+    #[serde(deserialize_with = "crate::config::partial::anchor_matcher")]
     pub matcher: Matcher,
     /// How many of them learn.
+    #[serde(deserialize_with = "crate::config::partial::anchor_sampler")]
     pub sampler: BalancedSampler,
     /// Where the loss of the offsets turns from quadratic to linear.
     pub smooth_l1_beta: f64,
