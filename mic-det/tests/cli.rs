@@ -149,8 +149,8 @@ fn methods_need_no_more_than_they_say() {
     let run = |out: &str, sets: &[&str]| train(at, out, &[&short, sets].concat());
     // The target is no set at all.
     let alone = ["method.kind=source_only", "mask=", "data.target="];
-    done(&run("source", &alone));
-    done(&run("sada", &["mask="]));
+    done(&run("alone", &alone));
+    done(&run("sada-alone", &["mask="]));
     done(&run("mic", &["sada.instance_levels=all"]));
     done(&run("mask", &["method.kind=source_only"]));
     let voc = [
