@@ -14,6 +14,7 @@ use crate::config::{Config, Evaluated};
 use crate::conventions::Conventions;
 use crate::detector::Model;
 use crate::roi::Detections;
+use crate::weights::Part;
 use crate::{Error, Result, checkpoint};
 
 /// A trained network with the pipeline around it.
@@ -23,7 +24,8 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Loads a checkpoint that `mic-det train` wrote, with its own configuration; or a published one
+    /// Loads a checkpoint that `mic-det train` wrote (a run folder or a file), with its own
+    /// configuration; or a published one
     /// with `config`, whose `data.classes` names the classes. `train.evaluate` says which network of
     /// the checkpoint it is.
     ///
@@ -31,11 +33,20 @@ impl Predictor {
     /// A file that cannot be read or does not fit the configuration; a checkpoint without
     /// configuration, and none given.
     pub fn load(file: &Path, config: Option<&Config>) -> Result<Self> {
+        Self::load_with(file, config, &[])
+    }
+
+    /// As [`Predictor::load`], with `sets` (`key.path=value`) on top of the checkpoint's own
+    /// configuration, such as another threshold.
+    ///
+    /// # Errors
+    /// Those of [`Predictor::load`].
+    pub fn load_with(file: &Path, config: Option<&Config>, sets: &[String]) -> Result<Self> {
         let own = checkpoint::read_config(file)?;
         let config = match (own, config) {
             (Some(text), _) => {
                 let name = format!("configuration in {}", file.display());
-                Config::from_toml_str(&text, &name, &[])?
+                Config::from_toml_str(&text, &name, sets)?
             }
             (None, Some(config)) => config.clone(),
             (None, None) => {
@@ -57,7 +68,7 @@ impl Predictor {
         let store = Store::trainable(rng, candle_core::DType::F32, &candle_core::Device::Cpu);
         let model = Model::new(&config.detector(classes), store)?;
         match config.train.evaluate {
-            Evaluated::Student => checkpoint::load_student(&model, file)?,
+            Evaluated::Student => checkpoint::load_student(&model, file, Part::Whole)?,
             Evaluated::Teacher => checkpoint::load_teacher(&model, file)?,
         };
         Ok(Self {

@@ -4,35 +4,43 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use image::RgbImage;
 use mic_data::OrderedLoader;
 use mic_data::detection::{DetectionBatch, DetectionPipeline, DetectionSet};
 use mic_run::checkpoint::Content;
 use mic_run::histogram;
-use mic_run::record::{Evaluation, Histogram};
+use mic_run::record::{Evaluation, Histogram, Picture};
 use mic_run::{Learner, NonFinite, Stepped};
 
 use crate::batch::Batch;
 use crate::config::{Config, Evaluated};
 use crate::detector::Model;
+use crate::evaluate::evaluate;
+use crate::inference::detect_image;
+use crate::metrics::Metrics;
+use crate::pictures;
 use crate::train::step;
 use crate::uda::{Adaptation, STUDENT, TEACHER};
 use crate::{Error, Result};
 
+/// Test images that a run shows.
+const PICTURES: usize = 6;
+
 /// What a run trains.
 pub(crate) struct DetLearner {
     config: Config,
-    classes: Vec<String>,
     adaptation: Adaptation,
     pipeline: Arc<DetectionPipeline>,
     loader: OrderedLoader<DetectionBatch>,
     test: Option<Arc<dyn DetectionSet>>,
+    /// Of the latest evaluation.
+    metrics: Option<Metrics>,
 }
 
 impl DetLearner {
     /// A learner before its first step.
     pub(crate) fn new(
         config: &Config,
-        classes: &[String],
         adaptation: Adaptation,
         pipeline: DetectionPipeline,
         test: Option<Arc<dyn DetectionSet>>,
@@ -41,16 +49,16 @@ impl DetLearner {
         Self {
             loader: loader(&pipeline, 0, config.data.loader_threads),
             config: config.clone(),
-            classes: classes.to_vec(),
             adaptation,
             pipeline,
             test,
+            metrics: None,
         }
     }
 
-    /// The trained method.
-    pub(crate) fn into_adaptation(self) -> Adaptation {
-        self.adaptation
+    /// The trained method, and the metrics of the last evaluation.
+    pub(crate) fn finish(self) -> (Adaptation, Option<Metrics>) {
+        (self.adaptation, self.metrics)
     }
 
     fn evaluated(&self) -> &Model {
@@ -120,10 +128,28 @@ impl Learner for DetLearner {
         let Some(test) = &self.test else {
             return Ok(None);
         };
-        let _ = (test, &self.classes, self.evaluated());
-        Err(Error::Run(
-            "this version cannot measure a detector yet; leave out data.test".into(),
-        ))
+        let data = &self.config.data;
+        let metrics = evaluate(
+            self.evaluated(),
+            &data.transform,
+            test,
+            data.loader_threads.max(1),
+            &|_| (),
+        )?;
+        let mut evaluation = metrics.evaluation();
+        evaluation.main = self.config.train.select.name().into();
+        self.metrics = Some(metrics);
+        Ok(Some(evaluation))
+    }
+
+    fn pictures(&mut self, _done: u64) -> Result<Vec<Picture>> {
+        let Some(test) = &self.test else {
+            return Ok(Vec::new());
+        };
+        let (model, transform) = (self.evaluated(), &self.config.data.transform);
+        let detect = |image: &RgbImage| detect_image(model, transform, image);
+        let picture = pictures::detections(test.as_ref(), PICTURES, &detect)?;
+        Ok(picture.into_iter().collect())
     }
 
     fn histograms(&mut self) -> Result<Vec<Histogram>> {

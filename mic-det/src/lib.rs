@@ -4,20 +4,29 @@
 //! - [`config`]: one TOML file, checked before anything runs.
 //! - [`detector`]: the network, out of [`anchors`], [`rpn`], [`roi`] and, for training, [`sada`].
 //! - [`uda`]: the training step: source only or SADA, each with or without masked image consistency.
-//! - [`sets`], [`train`], [`inference`]: the runs around it; [`checkpoint`] reads what they leave.
+//! - [`sets`], [`train`], [`evaluate`], [`metrics`]: the runs around it; [`checkpoint`] and
+//!   [`inference`] use what they leave, [`cli`] is the program.
+//! - [`predict`], [`draw`]: detections in image files, as pictures and as a COCO file.
+//! - [`weights`]: published weights in and out.
 
 pub mod anchors;
 pub mod batch;
 pub mod box_coder;
 pub mod boxes;
 pub mod checkpoint;
+pub mod cli;
 pub mod config;
 mod conventions;
 pub mod detector;
+pub mod draw;
 pub mod error;
+pub mod evaluate;
 pub mod inference;
 mod learner;
 pub mod matcher;
+pub mod metrics;
+mod pictures;
+pub mod predict;
 pub mod roi;
 pub mod rpn;
 pub mod sada;
@@ -26,12 +35,8 @@ pub mod sets;
 mod tap;
 pub mod train;
 pub mod uda;
+pub mod weights;
 
 pub use conventions::Conventions;
 pub use error::{Error, Result};
 pub use tap::Tap;
-
-/// What the binary says while there is nothing to run.
-pub const NOT_YET: &str = "mic-det has no training, evaluation or prediction yet. mic-seg \
-(segmentation) is complete enough to use; mic-core adds masked image consistency to a training loop \
-of your own.";

@@ -1,15 +1,12 @@
-//! The binary `mic-det`, which has nothing to run yet and says so.
+//! The `mic-det` program; all of it is in [`mic_det::cli`].
 
 use std::process::ExitCode;
 
-/// Object detection across domains: not available yet.
-#[derive(clap::Parser)]
-#[command(version, after_help = mic_det::NOT_YET)]
-struct Arguments {}
+#[global_allocator]
+static ALLOCATOR: mic_nn::memory::TensorAllocator = mic_nn::memory::TensorAllocator;
 
-#[allow(clippy::print_stderr)] // The message is all this program does.
 fn main() -> ExitCode {
-    let Arguments {} = clap::Parser::parse();
-    eprintln!("error: {}", mic_det::NOT_YET);
-    ExitCode::from(1)
+    // SAFETY: nothing has run before this line, so there is one thread.
+    unsafe { mic_nn::threads::stop_candle_spinning() };
+    mic_det::cli::main()
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mic_data::classification::same_classes;
 use mic_data::detection::{
-    DetectionConfig, DetectionImages, DetectionSet, Selected, open_detection_images,
+    DetectionConfig, DetectionImages, DetectionSet, Selected, WithoutObjects, open_detection_images,
 };
+use mic_data::scenes::SceneObjects;
 
 use crate::config::{Config, SetConfig, SetKind};
 use crate::{Error, Result};
@@ -58,12 +59,16 @@ pub fn annotated(
     classes: Option<&[String]>,
     threads: usize,
 ) -> Result<Arc<dyn DetectionSet>> {
-    let SetKind::Files(files) = &set.kind;
-    let files = match classes {
-        Some(classes) => with_classes(files, classes),
-        None => files.clone(),
-    };
-    in_table(set, files.open(threads))
+    match (&set.kind, classes) {
+        (SetKind::Scenes(scenes), _) => {
+            let opened = SceneObjects::new(scenes, threads);
+            Ok(Arc::new(in_table(set, opened)?))
+        }
+        (SetKind::Files(files), Some(classes)) => {
+            in_table(set, with_classes(files, classes).open(threads))
+        }
+        (SetKind::Files(files), None) => in_table(set, files.open(threads)),
+    }
 }
 
 /// Opens a set to measure on: objects of the classes `known`, which have a name for messages.
@@ -85,8 +90,16 @@ pub fn images(
     usable_only: bool,
     threads: usize,
 ) -> Result<Arc<dyn DetectionImages>> {
-    let SetKind::Files(files) = &set.kind;
-    in_table(set, open_detection_images(files, usable_only, threads))
+    match &set.kind {
+        SetKind::Files(files) => in_table(set, open_detection_images(files, usable_only, threads)),
+        SetKind::Scenes(scenes) => {
+            let opened = in_table(set, SceneObjects::new(scenes, threads))?;
+            Ok(match usable_only {
+                true => Arc::new(WithoutObjects(in_table(set, Selected::usable(opened))?)),
+                false => Arc::new(WithoutObjects(opened)),
+            })
+        }
+    }
 }
 
 fn with_classes(files: &DetectionConfig, names: &[String]) -> DetectionConfig {

@@ -14,9 +14,11 @@ use crate::batch::Batch;
 use crate::config::Config;
 use crate::detector::Model;
 use crate::learner::DetLearner;
+use crate::metrics::Metrics;
 use crate::sets::Sets;
 use crate::tap::Tap;
 use crate::uda::{Adaptation, Draws, Options};
+use crate::weights::{self, Loaded, Part};
 use crate::{Error, Result, checkpoint};
 
 /// The method that a configuration names, with its networks for `classes` classes (without the
@@ -30,12 +32,20 @@ pub fn build(config: &Config, classes: usize) -> Result<Adaptation> {
     let store = Store::trainable(rng, DType::F32, &Device::Cpu);
     let student = Model::new(&config.detector(classes), store)?;
     if let Some(path) = &config.model.pretrained {
-        checkpoint::load_backbone(&student, path)?;
+        tell(&weights::load(&student, path, Part::Backbone)?);
     }
     if let Some(path) = &config.train.init_from {
-        checkpoint::load_student(&student, path)?;
+        tell(&checkpoint::load_student(&student, path, Part::Start)?);
     }
     Adaptation::new(student, Options::of(config))
+}
+
+/// What does not look right is worth a warning.
+fn tell(loaded: &Loaded) {
+    tracing::info!("{loaded}");
+    for doubt in &loaded.doubts {
+        tracing::warn!("{}: {doubt}", loaded.names.describe());
+    }
 }
 
 /// One step: draws what the step needs from the run's seed and trains on `batch`. With the same
@@ -59,6 +69,8 @@ pub struct Trained {
     pub outcome: Outcome,
     /// The trained method.
     pub adaptation: Adaptation,
+    /// Of the last evaluation, if there was one.
+    pub metrics: Option<Metrics>,
 }
 
 /// What the training loop is to do.
@@ -97,19 +109,20 @@ pub fn run(
             learner.restore(content, session.progress.step)?;
         }
         let outcome = mic_run::train::train(&mut learner, &plan(config)?, session)?;
+        let (adaptation, metrics) = learner.finish();
         Ok(Trained {
             outcome,
-            adaptation: learner.into_adaptation(),
+            adaptation,
+            metrics,
         })
     })?
 }
 
 fn learner(config: &Config, sets: &Sets) -> Result<DetLearner> {
-    let classes = sets.source.class_names();
+    let classes = sets.source.class_names().len();
     Ok(DetLearner::new(
         config,
-        classes,
-        build(config, classes.len())?,
+        build(config, classes)?,
         pipeline(config, sets)?,
         sets.test.clone(),
     ))

@@ -6,6 +6,7 @@ use mic_data::detection::{
     Channels, DetectionConfig, DetectionPipelineConfig, DetectionTransform, Difficult,
 };
 use mic_data::samplers::Incomplete;
+use mic_data::scenes::{Fog, SceneConfig, SceneObjectsConfig, Split, Style};
 use mic_data::transform::DetectionResize;
 use mic_run::config::check::{at_least, one_of, refuse, required};
 
@@ -50,10 +51,13 @@ pub struct SetConfig {
 pub enum SetKind {
     /// In files.
     Files(DetectionConfig),
+    /// Built-in street scenes.
+    Scenes(SceneObjectsConfig),
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
+    Scenes,
     Cityscapes,
     FoggyCityscapes,
     Catalogue,
@@ -62,7 +66,8 @@ enum Kind {
     Images,
 }
 
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 7] = [
+    ("scenes", Kind::Scenes),
     ("cityscapes", Kind::Cityscapes),
     ("foggy_cityscapes", Kind::FoggyCityscapes),
     ("catalogue", Kind::Catalogue),
@@ -140,7 +145,7 @@ fn transform(raw: &RawData) -> Result<DetectionTransform> {
     let transform = DetectionTransform {
         resize: DetectionResize {
             min_sizes: raw.min_sizes.clone(),
-            max_size: raw.max_size,
+            max_size: (raw.max_size > 0).then_some(raw.max_size),
         },
         flip: raw.flip,
         channels: one_of("data.colors", &raw.colors, &COLORS)?,
@@ -163,7 +168,10 @@ impl SetConfig {
         }
         let kind = one_of(&at("kind"), &raw.kind, &KINDS)?;
         Ok(Self {
-            kind: SetKind::Files(files(kind, &at, raw, classes)?),
+            kind: match kind {
+                Kind::Scenes => SetKind::Scenes(scenes(&at, raw)?),
+                other => SetKind::Files(files(other, &at, raw, classes)?),
+            },
             key: key.to_owned(),
         })
     }
@@ -190,6 +198,8 @@ fn files(
         })
     };
     Ok(match kind {
+        // Those are no files.
+        Kind::Scenes => return refuse(&at("kind"), "\"scenes\"", "a set in files"),
         Kind::Cityscapes => published("cityscapes", &["train", "val", "test"])?,
         Kind::FoggyCityscapes => published("foggy_cityscapes", &["train", "val"])?,
         Kind::Catalogue => DetectionConfig::Catalogue {
@@ -226,5 +236,36 @@ fn files(
             root: path("root", &raw.root, "the folder of the images")?,
             suffix: raw.suffix.clone().unwrap_or_else(|| ".jpg".into()),
         },
+    })
+}
+
+fn scenes(at: &dyn Fn(&str) -> String, raw: &RawSet) -> Result<SceneObjectsConfig> {
+    const SPLITS: [(&str, Split); 3] = [
+        ("train", Split::Train),
+        ("val", Split::Val),
+        ("test", Split::Test),
+    ];
+    let wrong = |name: &'static str| {
+        move |error: mic_data::Error| Error::Config(format!("{}: {error}", at(name)))
+    };
+    let [width, height] = raw.size.unwrap_or([256, 128]);
+    let scene = SceneConfig {
+        min_box: raw.min_box.unwrap_or(6),
+        ..SceneConfig::new(width, height, Style::Source)
+    };
+    scene.check().map_err(wrong("size"))?;
+    let count = *required(&at("count"), raw.count.as_ref(), "the number of images")?;
+    at_least(&at("count"), count, 1)?;
+    let fog = raw.fog.filter(|&beta| beta != 0.0);
+    Ok(SceneObjectsConfig {
+        scene,
+        split: one_of(
+            &at("split"),
+            raw.split.as_deref().unwrap_or("train"),
+            &SPLITS,
+        )?,
+        count,
+        seed: raw.scene_seed,
+        fog: fog.map(Fog::new).transpose().map_err(wrong("fog"))?,
     })
 }

@@ -26,6 +26,11 @@ fn full() -> RawConfig {
         difficult: text(),
         origin: Some(0),
         suffix: text(),
+        count: Some(0),
+        size: Some([0; 2]),
+        scene_seed: 0,
+        fog: Some(0.0),
+        min_box: Some(0),
     };
     let model = RawModel::default();
     let roi = model.roi;
@@ -53,7 +58,6 @@ fn full() -> RawConfig {
             source: set.clone(),
             target: Some(set.clone()),
             test: Some(set),
-            max_size: Some(0),
             ..RawData::default()
         },
         method: RawMethod::default(),

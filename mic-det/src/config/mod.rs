@@ -3,6 +3,7 @@
 //! [`RawConfig`] mirrors the file; [`RawConfig::check`] turns it into a [`Config`] or names the key
 //! that is wrong. Nothing downstream checks again.
 
+mod catalogue;
 mod checked;
 mod data;
 mod keys;
@@ -10,9 +11,11 @@ mod mask;
 mod method;
 mod model;
 mod optimizer;
+pub(crate) mod partial;
 mod raw;
 mod read;
 
+pub use catalogue::catalogue;
 pub use checked::{Config, Evaluated, Selection, TrainConfig};
 pub use data::{DataConfig, SetConfig, SetKind};
 pub use method::Method;

@@ -105,8 +105,10 @@ pub struct RawRoi {
     /// Samples of a bin in each direction; 0 takes as many as it has pixels of the map.
     pub sampling_ratio: usize,
     /// Which proposals learn what.
+    #[serde(deserialize_with = "crate::config::partial::region_matcher")]
     pub matcher: Matcher,
     /// How many of them learn.
+    #[serde(deserialize_with = "crate::config::partial::region_sampler")]
     pub sampler: BalancedSampler,
     /// Where the loss of the offsets turns from quadratic to linear; absent: 1 with the conventions
     /// `legacy`, 1/9 with `modern`.
@@ -169,8 +171,8 @@ pub struct RawData {
     /// Lengths of the shorter side of an image, of which every training image draws one; evaluation
     /// takes the first.
     pub min_sizes: Vec<u32>,
-    /// Bound of the longer side; absent: none.
-    pub max_size: Option<u32>,
+    /// Bound of the longer side; 0: none.
+    pub max_size: u32,
     /// Probability of mirroring a training image.
     pub flip: f64,
     /// Order of the colours that the network sees: `bgr` (Detectron's weights) or `rgb`
@@ -201,7 +203,7 @@ impl Default for RawData {
             test: None,
             classes: Vec::new(),
             min_sizes: vec![800],
-            max_size: Some(1600),
+            max_size: 1600,
             flip: 0.5,
             colors: "bgr".into(),
             mean: [102.9801, 115.9465, 122.7717],
@@ -219,13 +221,13 @@ impl Default for RawData {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSet {
-    /// `cityscapes`, `foggy_cityscapes`, `catalogue` (the published code's name for a set), `coco`,
+    /// `scenes` (built-in street scenes), `cityscapes`, `foggy_cityscapes`, `catalogue` (the published code's name for a set), `coco`,
     /// `voc`, or, for the target only, `images` (files without annotations).
     pub kind: String,
     /// Folder: of all data sets (`cityscapes`, `foggy_cityscapes`, `catalogue`), of the set (`voc`),
     /// or of the images (`images`).
     pub root: Option<String>,
-    /// `cityscapes`, `foggy_cityscapes`: `train`, `val` or `test`, absent: `train`. `voc`: a list in
+    /// `scenes`, `cityscapes`, `foggy_cityscapes`: `train`, `val` or `test`, absent: `train`. `voc`: a list in
     /// `ImageSets/Main`, absent: all annotated images.
     pub split: Option<String>,
     /// `catalogue`: such as `sim10k_cocostyle`.
@@ -240,6 +242,16 @@ pub struct RawSet {
     pub origin: Option<u32>,
     /// `images`: the end of the file names; absent: `.jpg`.
     pub suffix: Option<String>,
+    /// `scenes`: number of images.
+    pub count: Option<usize>,
+    /// `scenes`: `[width, height]`; absent: `[256, 128]`.
+    pub size: Option<[u32; 2]>,
+    /// `scenes`: seed of the set (apart from the run's seed).
+    pub scene_seed: u64,
+    /// `scenes`: attenuation of the fog by metre, such as 0.06; absent or 0: clear.
+    pub fog: Option<f32>,
+    /// `scenes`: things with a shorter side in pixels have no box; absent: 6.
+    pub min_box: Option<u32>,
 }
 
 /// How the network is trained.

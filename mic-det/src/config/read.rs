@@ -2,22 +2,23 @@
 
 use std::path::Path;
 
-use mic_run::config::{read, read_file};
+use mic_run::config::read;
 
 use super::raw::RawConfig;
-use super::{Config, keys};
+use super::{Config, catalogue, keys};
 use crate::{Error, Result};
 
 impl Config {
     /// Reads a TOML file, applies `sets` (`key.path=value`, later ones win) and checks the result.
+    /// Where there is no such file, a configuration or a run of the [`catalogue`] may have that name.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] names the file or key, what was found and what is allowed.
     pub fn from_file(path: &Path, sets: &[String]) -> Result<Self> {
-        let name = path.display();
-        let text = read_file(path)?;
-        Self::from_toml_str(&text, &name.to_string(), sets)
+        let opened = catalogue()?.open(path)?;
+        let sets = [&opened.sets, sets].concat();
+        Self::from_toml_str(&opened.text, &opened.origin, &sets)
     }
 
     /// As [`Config::from_file`] from text; `source_name` stands for the file in messages.

@@ -191,7 +191,7 @@ impl Detector {
         }
         let rpn = self
             .rpn
-            .losses(&predictions, &grid, pass, weighting, name, picks, tap)?;
+            .losses(&maps, &grid, pass, weighting, name, picks, tap)?;
 
         let (roi, conventions) = (&self.config.roi, self.config.conventions);
         let regions = sample_regions(roi, conventions, &proposals, pass, name, picks, tap)?;

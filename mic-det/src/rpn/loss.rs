@@ -1,9 +1,9 @@
 //! What anchors learn.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use mic_nn::ops::{self, Reduction};
 
-use super::{Predictions, Rpn, Weighting};
+use super::{Cell, Rpn, Weighting};
 use crate::Result;
 use crate::anchors::Grid;
 use crate::batch::{Known, Pass, Truth};
@@ -112,10 +112,10 @@ impl Rpn {
         (labels, matches)
     }
 
-    /// The losses of sampled anchors. Without any, both are 0.
+    /// The losses of sampled anchors over the maps (B, C, H, W). Without any, both are 0.
     pub(super) fn loss(
         &self,
-        predictions: &Predictions,
+        features: &[Tensor],
         grid: &Grid,
         targets: &Targets,
         weighting: Weighting,
@@ -124,16 +124,9 @@ impl Rpn {
         let cpu = &Device::Cpu;
         let (mut logits, mut wanted) = (Vec::new(), Vec::new());
         let (mut offsets, mut wanted_offsets) = (Vec::new(), Vec::new());
-        for (level, (objectness, deltas)) in predictions
-            .objectness
-            .iter()
-            .zip(&predictions.offsets)
-            .enumerate()
-        {
-            let level = &grid.levels[level];
-            let (height, width) = level.size;
-            let (plane, shapes) = (height * width, level.shapes());
-            let (mut places, mut offset_places) = (Vec::new(), Vec::new());
+        for (map, level) in features.iter().zip(&grid.levels) {
+            let shapes = level.shapes();
+            let (mut cells, mut places, mut offset_places) = (Vec::new(), Vec::new(), Vec::new());
             for anchor in sampled {
                 let Some(index) = anchor.index.checked_sub(level.first) else {
                     continue;
@@ -142,24 +135,37 @@ impl Rpn {
                     continue;
                 }
                 let [row, column, shape] = level.place(index);
-                let cell = row * width + column;
-                let at = (anchor.image * shapes + shape) * plane + cell;
+                let at = cells.len() * shapes + shape;
+                cells.push(Cell {
+                    image: anchor.image,
+                    row,
+                    column,
+                });
                 places.push(at as u32);
                 wanted.push(f32::from(u8::from(anchor.offsets.is_some())));
                 if let Some(offsets) = anchor.offsets {
-                    let first = (anchor.image * shapes + shape) * 4;
-                    let at = |c: usize| ((first + c) * plane + cell) as u32;
-                    offset_places.extend([0, 1, 2, 3].map(at));
+                    offset_places.extend([0, 1, 2, 3].map(|c| (4 * at + c) as u32));
                     wanted_offsets.extend(offsets);
                 }
             }
-            let picked = |map: &Tensor, places: Vec<u32>| -> Result<Tensor> {
+            if cells.is_empty() {
+                continue;
+            }
+            let picked = |values: &Tensor, places: Vec<u32>| -> Result<Tensor> {
                 let count = places.len();
                 let places = Tensor::from_vec(places, count, cpu)?;
-                Ok(ops::index_select(&map.flatten_all()?, 0, &places)?)
+                Ok(ops::index_select(&values.flatten_all()?, 0, &places)?)
             };
-            logits.push(picked(objectness, places)?);
-            offsets.push(picked(deltas, offset_places)?);
+            let (of_cells, offsets_of_cells) = self.head.cells(map, &cells)?;
+            logits.push(picked(&of_cells, places)?);
+            offsets.push(picked(&offsets_of_cells, offset_places)?);
+        }
+        if logits.is_empty() {
+            let nothing = Tensor::zeros((), DType::F32, cpu)?;
+            return Ok(RpnLosses {
+                objectness: nothing.clone(),
+                box_reg: nothing,
+            });
         }
         let (logits, offsets) = (Tensor::cat(&logits, 0)?, Tensor::cat(&offsets, 0)?);
         let wanted = Tensor::from_vec(wanted, logits.dims(), cpu)?;
@@ -167,11 +173,8 @@ impl Rpn {
         let beta = self.config.smooth_l1_beta;
         let distance = ops::smooth_l1(&offsets, &wanted_offsets, beta, Reduction::Sum)?;
         Ok(RpnLosses {
-            objectness: match sampled.is_empty() {
-                true => logits.sum_all()?,
-                false => objectness_loss(&logits, &wanted, weighting)?,
-            },
-            box_reg: (distance / sampled.len().max(1) as f64)?,
+            objectness: objectness_loss(&logits, &wanted, weighting)?,
+            box_reg: (distance / sampled.len() as f64)?,
         })
     }
 }

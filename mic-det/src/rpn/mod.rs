@@ -5,7 +5,7 @@ mod head;
 mod loss;
 mod proposals;
 
-pub use head::{Predictions, RpnHead};
+pub use head::{Cell, Predictions, RpnHead};
 pub use loss::{RpnLosses, objectness_loss};
 pub use proposals::Proposals;
 
@@ -51,14 +51,18 @@ pub struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct RpnConfig {
     /// Limits in training.
+    #[serde(deserialize_with = "crate::config::partial::train_limits")]
     pub train: Limits,
     /// Limits in evaluation, and of a teacher.
+    #[serde(deserialize_with = "crate::config::partial::test_limits")]
     pub test: Limits,
     /// Overlap above which the lower-scored proposal is dropped.
     pub nms: f64,
     /// Which anchors learn what.
+    #[serde(deserialize_with = "crate::config::partial::anchor_matcher")]
     pub matcher: Matcher,
     /// How many of them learn.
+    #[serde(deserialize_with = "crate::config::partial::anchor_sampler")]
     pub sampler: BalancedSampler,
     /// Where the loss of the offsets turns from quadratic to linear.
     pub smooth_l1_beta: f64,
@@ -119,7 +123,7 @@ impl Rpn {
         })
     }
 
-    /// Objectness and offsets of every anchor over `features`, finest first.
+    /// Objectness and offsets of every anchor over `features`, finest first, without gradient.
     ///
     /// # Errors
     /// Maps that do not fit the head.
@@ -170,13 +174,14 @@ impl Rpn {
         Ok(proposals)
     }
 
-    /// The losses of the labelled images of `pass`; `name` is that of the pass.
+    /// The losses of the labelled images of `pass` over their maps `features`; `name` is that of the
+    /// pass.
     ///
     /// # Errors
     /// When a tensor operation fails.
     pub fn losses(
         &self,
-        predictions: &Predictions,
+        features: &[Tensor],
         grid: &Grid,
         pass: &Pass,
         weighting: Weighting,
@@ -185,6 +190,6 @@ impl Rpn {
         tap: &mut Tap,
     ) -> Result<RpnLosses> {
         let targets = self.targets(grid, pass, name, picks, tap)?;
-        self.loss(predictions, grid, &targets, weighting)
+        self.loss(features, grid, &targets, weighting)
     }
 }

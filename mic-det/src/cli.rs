@@ -1,0 +1,69 @@
+//! The command line of `mic-det`.
+
+mod config;
+mod data;
+mod eval;
+mod predict;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mic_run::cli::{exit, print};
+use mic_run::runs::cli::RunsCommand;
+
+use crate::{Error, Result};
+
+/// Train object detectors across a domain gap with Masked Image Consistency, measure them,
+/// and use them on images.
+///
+/// Exit codes: 0 done, 1 a run that failed, 2 wrong usage or configuration, 3 a training run that a
+/// signal stopped (it is saved).
+#[derive(Debug, Parser)]
+#[command(name = "mic-det", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Data(data::Args),
+    Config(config::Args),
+    /// Look at runs.
+    Runs {
+        #[command(subcommand)]
+        command: RunsCommand,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Data(args) => data::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
+    };
+    exit(done, |error| matches!(error, Error::Config(_)))
+}
+
+fn runs(command: &RunsCommand) -> Result<()> {
+    Ok(print(&command.run()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}
