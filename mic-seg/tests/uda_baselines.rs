@@ -25,7 +25,7 @@ use recorded::{
 use serde_json::Value;
 
 /// The options that this test reads; variants replace some of them.
-const USED: [&str; 38] = [
+const USED: [&str; 35] = [
     "depth",
     "stem",
     "base",
@@ -61,9 +61,6 @@ const USED: [&str; 38] = [
     "optimizer",
     "sched",
     "variants",
-    "n_iters",
-    "source_only",
-    "mix",
 ];
 
 /// The options of a variant, which override those of all.
