@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::OnceLock;
 
-use image::{Rgb, RgbImage};
+use image::RgbImage;
 use mic_data::files::write_rgb;
 use program::{LEAVES, done, files, folder, leaves, mic_seg, refused, scenes, text, tiny, train};
 use tempfile::TempDir;

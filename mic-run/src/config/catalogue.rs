@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{nearest, read_file};
+use crate::provenance::timestamp;
 use crate::{Error, Result};
 
 /// A configuration file in the program.
@@ -94,6 +95,18 @@ pub struct Run {
     pub file: String,
     /// `key=value` on top of the file.
     pub sets: Vec<String>,
+}
+
+impl Run {
+    /// What the original calls the folder of a run that begins now: `<yymmdd_HHMM>_<name>_<5 hex
+    /// digits>`, for `seconds` since 1970 (the time is UTC) and a random `tag` whose lowest 20 bits
+    /// count.
+    pub fn started_name(&self, seconds: u64, tag: u32) -> String {
+        let time = timestamp(seconds);
+        let digits: String = time.chars().filter(char::is_ascii_digit).collect();
+        let (date, clock) = (&digits[2..8], &digits[8..12]);
+        format!("{date}_{clock}_{}_{:05x}", self.name, tag & 0xf_ffff)
+    }
 }
 
 /// The text of a configuration, and where it is from.
@@ -343,6 +356,13 @@ evidence = "transcription"
         );
         let others: Vec<&str> = catalogue.others().iter().map(|file| file.name).collect();
         assert_eq!(others, ["example"]);
+    }
+
+    #[test]
+    fn started_runs_have_the_time_and_a_tag_around_their_name() {
+        let run = sample().run("long-b_s3").unwrap();
+        let name = run.started_name(951_782_399, 0xff0_0abc);
+        assert_eq!(name, "000228_2359_long-b_s3_00abc");
     }
 
     #[test]
