@@ -29,7 +29,8 @@ pub(super) struct Args {
     /// A run folder (its last checkpoint counts), one of its checkpoints, or a weights file.
     #[arg(long, value_name = "RUN|FILE")]
     checkpoint: PathBuf,
-    /// Another configuration whose data.test counts; its classes must be those of the checkpoint.
+    /// Another configuration whose data.test and inference count; its classes must be those of the
+    /// checkpoint.
     #[arg(long, value_name = "FILE|NAME")]
     config: Option<PathBuf>,
     /// Go on although some tensors of the network are not in the file, or have another shape there.
