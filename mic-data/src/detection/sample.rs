@@ -121,6 +121,10 @@ impl<S: DetectionSet> UnlabelledSet for WithoutObjects<S> {
             valid: None,
         })
     }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        vec![self.0.path(index)]
+    }
 }
 
 impl<S: DetectionSet> DetectionImages for WithoutObjects<S> {
@@ -156,6 +160,10 @@ impl UnlabelledSet for FolderImages {
             image: read_image(&file.path)?,
             valid: None,
         })
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        vec![self.0[index].path.clone()]
     }
 }
 
