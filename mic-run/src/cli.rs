@@ -142,9 +142,10 @@ impl RunArgs {
     fn say_bad_samples(&self, bad: &[BadSample]) {
         if !bad.is_empty() {
             let lines: String = bad.iter().map(|bad| format!("\n  {bad}")).collect();
+            let count = bad.len();
+            let samples = if count == 1 { "sample" } else { "samples" };
             self.say(&format!(
-                "left out {} training samples that cannot be used:{lines}",
-                bad.len()
+                "left out {count} training {samples} that cannot be used:{lines}"
             ));
         }
     }
