@@ -60,7 +60,8 @@ impl<S> Cached<S> {
         files: &[PathBuf],
         make: impl FnOnce() -> Result<CachedSample>,
     ) -> Result<CachedSample> {
-        if files.is_empty() {
+        // Drawn samples have no file, or the path that one would have.
+        if files.first().is_none_or(|file| !file.exists()) {
             return make();
         }
         let transform = format!("{kind} {:?} {}", self.kept, self.options);

@@ -105,6 +105,12 @@ pub trait DetectionImages: UnlabelledSet {
     fn size(&self, index: usize) -> Result<(u32, u32)>;
 }
 
+impl<S: DetectionImages + ?Sized> DetectionImages for Arc<S> {
+    fn size(&self, index: usize) -> Result<(u32, u32)> {
+        (**self).size(index)
+    }
+}
+
 /// A set seen without its objects: how a set with ground truth becomes a target.
 #[derive(Clone, Debug)]
 pub struct WithoutObjects<S>(pub S);
