@@ -7,14 +7,12 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 use image::imageops::FilterType::Triangle;
 use image::imageops::resize;
-use mic_data::OrderedLoader;
-use mic_data::classification::{
-    ClassificationBatch, ClassificationPipeline, ClassifiedSet, EvaluationSet,
-};
+use mic_data::classification::{ClassificationPipeline, ClassifiedSet, EvaluationSet};
 use mic_data::transform::keep_ratio;
+use mic_data::{BadSample, Feed};
 use mic_run::checkpoint::Content;
 use mic_run::histogram;
-use mic_run::record::{Evaluation, Histogram, Picture};
+use mic_run::record::{self, Evaluation, Histogram, Picture};
 use mic_run::{Learner, NonFinite, Stepped};
 
 use crate::config::{Config, Evaluated};
@@ -36,8 +34,7 @@ pub(crate) struct ClsLearner {
     config: Config,
     classes: Vec<String>,
     adaptation: Adaptation,
-    pipeline: Arc<ClassificationPipeline>,
-    loader: OrderedLoader<ClassificationBatch>,
+    feed: Feed<ClassificationPipeline>,
     test: Option<Test>,
     /// Of the latest evaluation.
     confusion: Option<Confusion>,
@@ -60,13 +57,11 @@ impl ClsLearner {
         pipeline: ClassificationPipeline,
         test: Option<Test>,
     ) -> Self {
-        let pipeline = Arc::new(pipeline);
         Self {
-            loader: loader(&pipeline, 0, config.data.loader_threads),
+            feed: Feed::new(pipeline, &config.data.loading, (0, 1)),
             config: config.clone(),
             classes: classes.to_vec(),
             adaptation,
-            pipeline,
             test,
             confusion: None,
         }
@@ -123,24 +118,11 @@ impl ClsLearner {
     }
 }
 
-/// Batches from step `start` on.
-fn loader(
-    pipeline: &Arc<ClassificationPipeline>,
-    start: u64,
-    threads: usize,
-) -> OrderedLoader<ClassificationBatch> {
-    let pipeline = Arc::clone(pipeline);
-    OrderedLoader::new(start, threads, move |step| pipeline.batch(step))
-}
-
 impl Learner for ClsLearner {
     type Error = Error;
 
     fn step(&mut self, number: u64) -> Result<Stepped> {
-        let batch = self
-            .loader
-            .next()
-            .ok_or_else(|| Error::Run("the loader stopped early".into()))??;
+        let batch = self.feed.next_batch()?;
         let batch = ClsBatch {
             source: batch.source.image,
             labels: batch.source.class,
@@ -165,6 +147,20 @@ impl Learner for ClsLearner {
     /// A failed step has taken back everything itself.
     fn undo(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn new_bad_samples(&mut self) -> Vec<record::BadSample> {
+        let fresh = self.feed.take_fresh().into_iter();
+        let told =
+            fresh.map(|BadSample { set, index, reason }| record::BadSample { set, index, reason });
+        told.collect()
+    }
+
+    fn restore_bad_samples(&mut self, known: &[record::BadSample]) {
+        let known = known.iter().cloned();
+        let known =
+            known.map(|record::BadSample { set, index, reason }| BadSample { set, index, reason });
+        self.feed.bad().restore(known);
     }
 
     fn evaluate(&mut self, _done: u64) -> Result<Option<Evaluation>> {
@@ -200,7 +196,7 @@ impl Learner for ClsLearner {
 
     fn restore(&mut self, content: &HashMap<String, Tensor>, done: u64) -> Result<()> {
         self.adaptation.restore(content)?;
-        self.loader = loader(&self.pipeline, done, self.config.data.loader_threads);
+        self.feed.restart(done);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mic_data::UnlabelledSet;
+use mic_data::cache::{Cached, Kept};
 use mic_data::classification::{ClassifiedSet, open_images, same_classes};
 use mic_data::classification::{SourceConfig, WithoutClasses};
 
@@ -29,6 +30,9 @@ impl Sets {
     /// that one set has and another lacks, and a class without source images.
     pub fn open(config: &Config) -> Result<Self> {
         let data = &config.data;
+        let cache = data.loading.open_cache();
+        let cache = cache.map_err(|error| Error::Config(error.to_string()))?;
+        let kept = Kept::Squashed(data.transform.first_side());
         let source = labelled(&data.source)?;
         every_class_has_images(&data.source, source.as_ref())?;
         let known = source.class_names();
@@ -45,9 +49,22 @@ impl Sets {
                        \"top1\"";
             refuse_empty_class(set, test.as_ref(), why)?;
         }
+        let (source, target) = match &cache {
+            None => (source, target),
+            Some(cache) => {
+                let naming = data.target.as_ref().map(|set| format!("{:?}", set.images));
+                let target = target.map(|set| -> Arc<dyn UnlabelledSet> {
+                    let naming = naming.unwrap_or_default();
+                    Arc::new(Cached::new(set, Arc::clone(cache), kept, naming))
+                });
+                let source = Cached::new(source, Arc::clone(cache), kept, "");
+                (Arc::new(source) as Arc<dyn ClassifiedSet>, target)
+            }
+        };
         Ok(Self {
             source,
             target,
+            // Read once an evaluation, which takes longer than decoding.
             test,
         })
     }

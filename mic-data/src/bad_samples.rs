@@ -6,19 +6,21 @@
 //! number of loader threads.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 
-use crate::parallel::catching;
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
-/// Draws in place of one bad sample before its batch fails.
-const REPLACEMENTS: u64 = 100;
+/// Bad samples that a message lists.
+const LISTED: usize = 50;
 
 /// A sample that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadSample {
     /// The set: `"source"` or `"target"`.
-    pub set: &'static str,
+    pub set: String,
     /// Its place in the set.
     pub index: usize,
     /// The error, which names the file.
@@ -41,14 +43,24 @@ pub struct Checked<T> {
     pub bad: Vec<BadSample>,
 }
 
+impl<T> Checked<T> {
+    /// The same bad samples with another value.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Checked<U> {
+        Checked {
+            value: f(self.value),
+            bad: self.bad,
+        }
+    }
+}
+
 /// The bad samples of a run, and how many of them it may have.
-///
-/// The count begins anew when a run is resumed.
 #[derive(Clone, Debug, Default)]
 pub struct BadSamples {
     limit: usize,
     /// By set and index.
-    found: BTreeMap<(&'static str, usize), String>,
+    found: BTreeMap<(String, usize), String>,
+    /// Found since they were last taken.
+    fresh: Vec<BadSample>,
 }
 
 impl BadSamples {
@@ -56,97 +68,92 @@ impl BadSamples {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
-            found: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
-    /// The batch, its bad samples counted.
+    /// How many there may be.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Counts those that are not known yet.
+    pub fn note(&mut self, bad: impl IntoIterator<Item = BadSample>) {
+        for bad in bad {
+            let place = self.found.entry((bad.set.clone(), bad.index));
+            if let Entry::Vacant(place) = place {
+                place.insert(bad.reason.clone());
+                self.fresh.push(bad);
+            }
+        }
+    }
+
+    /// Takes back the list of a run that goes on; they are not news.
+    pub fn restore(&mut self, bad: impl IntoIterator<Item = BadSample>) {
+        for bad in bad {
+            self.fresh
+                .retain(|new| (&new.set, new.index) != (&bad.set, bad.index));
+            self.found.insert((bad.set, bad.index), bad.reason);
+        }
+    }
+
+    /// Checks their number.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] lists all bad samples so far if they are more than allowed.
-    pub fn admit<T>(&mut self, checked: Checked<T>) -> Result<T> {
-        for BadSample { set, index, reason } in checked.bad {
-            self.found.insert((set, index), reason);
-        }
+    /// [`Error::Invalid`] lists the bad samples so far if they are more than allowed.
+    pub fn check(&self) -> Result<()> {
         if self.found.len() <= self.limit {
-            return Ok(checked.value);
+            return Ok(());
         }
-        let lines = self.list().map(|bad| format!("\n  {bad}"));
+        let lines = self.list().take(LISTED).map(|bad| format!("\n  {bad}"));
+        let more = match self.found.len().saturating_sub(LISTED) {
+            0 => String::new(),
+            more => format!("\n  and {more} more"),
+        };
         Err(Error::Invalid(format!(
             "{} samples cannot be used, more than the {} that may be skipped; mend or remove \
-             them, or allow more:{}",
+             them, or allow more with data.skip_bad = N or --skip-bad N:{}{more}",
             self.found.len(),
             self.limit,
             lines.collect::<String>()
         )))
     }
 
+    /// The batch, its bad samples counted.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`BadSamples::check`].
+    pub fn admit<T>(&mut self, checked: Checked<T>) -> Result<T> {
+        self.note(checked.bad);
+        self.check()?;
+        Ok(checked.value)
+    }
+
+    /// Those found since the last [`BadSamples::take_fresh`], in the order of finding.
+    pub fn fresh(&self) -> &[BadSample] {
+        &self.fresh
+    }
+
+    /// The same, which are no news from here on.
+    pub fn take_fresh(&mut self) -> Vec<BadSample> {
+        std::mem::take(&mut self.fresh)
+    }
+
     /// The bad samples so far, by set and index.
     pub fn list(&self) -> impl Iterator<Item = BadSample> {
         self.found.iter().map(|((set, index), reason)| BadSample {
-            set,
+            set: set.clone(),
             index: *index,
             reason: reason.clone(),
         })
     }
 }
 
-/// The first of the draws `pick(0)`, `pick(1)`, ... whose index `read` can read. Without a list
-/// for bad ones, the error of the first is returned. A panic is an error like others.
-pub(crate) fn read_one<D, T>(
-    set: &'static str,
-    mut bad: Option<&mut Vec<BadSample>>,
-    pick: impl Fn(u64) -> (usize, D),
-    read: impl Fn(usize) -> Result<T>,
-) -> Result<(T, D)> {
-    for attempt in 0..=REPLACEMENTS {
-        let (index, drawn) = pick(attempt);
-        match (catching(|| read(index)), &mut bad) {
-            (Ok(sample), _) => return Ok((sample, drawn)),
-            (Err(error), None) => return Err(error),
-            (Err(error), Some(bad)) => bad.push(BadSample {
-                set,
-                index,
-                reason: error.to_string(),
-            }),
-        }
-    }
-    let last = bad.and_then(|bad| bad.last().map(BadSample::to_string));
-    Err(Error::Invalid(format!(
-        "none of {REPLACEMENTS} draws in place of a bad sample could be read either; check that \
-         the files are still there. The last was {}",
-        last.unwrap_or_default()
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn odd_only(index: usize) -> Result<usize> {
-        match index % 2 {
-            1 => Ok(index),
-            _ if index == 4 => panic!("broken decoder"),
-            _ => Err(Error::Invalid(format!("file {index}"))),
-        }
-    }
-
-    #[test]
-    fn the_next_good_draw_takes_the_place_of_bad_ones() {
-        let pick = |attempt: u64| (4 + [0, 2, 5][attempt as usize], attempt);
-        let mut bad = Vec::new();
-        let read = read_one("source", Some(&mut bad), pick, odd_only).unwrap();
-        assert_eq!(read, (9, 2));
-        let indices: Vec<_> = bad.iter().map(|bad| bad.index).collect();
-        assert_eq!(indices, [4, 6]);
-        assert!(bad[0].reason.contains("broken decoder"));
-        assert_eq!(bad[1].to_string(), "source sample 6: file 6");
-        let strict = read_one("source", None, |a| (6 + a as usize, ()), odd_only);
-        assert_eq!(strict.unwrap_err().to_string(), "file 6");
-        let never = read_one("source", Some(&mut bad), |_| (2, ()), odd_only);
-        assert!(never.unwrap_err().to_string().contains("file 2"));
-    }
 
     #[test]
     fn every_sample_counts_once_and_one_too_many_ends_the_run() {
@@ -155,7 +162,7 @@ mod tests {
             bad: indices
                 .iter()
                 .map(|index| BadSample {
-                    set: "target",
+                    set: "target".to_owned(),
                     index: *index,
                     reason: format!("cannot decode {index}.png"),
                 })
@@ -170,5 +177,25 @@ mod tests {
             assert!(error.contains(part), "{part:?} is missing in: {error}");
         }
         assert!(BadSamples::new(0).admit(checked(&[1])).is_err());
+    }
+
+    #[test]
+    fn a_sample_is_news_once_also_after_a_restart() {
+        let sample = |index| BadSample {
+            set: "source".to_owned(),
+            index,
+            reason: String::new(),
+        };
+        let mut bad = BadSamples::new(3);
+        bad.note([sample(4), sample(2), sample(4)]);
+        assert_eq!(bad.take_fresh(), [sample(4), sample(2)]);
+        let mut resumed = BadSamples::new(3);
+        resumed.note([sample(4)]);
+        resumed.restore(bad.list());
+        resumed.note([sample(2), sample(9)]);
+        assert_eq!(resumed.fresh(), [sample(9)]);
+        assert_eq!(resumed.list().count(), 3);
+        resumed.note([sample(5)]);
+        assert!(resumed.check().is_err());
     }
 }

@@ -10,7 +10,8 @@
 //! - [`classification`] and [`detection`] hold what is particular to images with a class or boxes.
 //! - [`samplers`] draw the samples of a step.
 //! - [`uda`] makes the batch of a step; [`loader`] makes the batches of coming steps ahead of time;
-//!   [`bad_samples`] lets a run go on past unreadable files.
+//!   [`bad_samples`] lets a run go on past unreadable files; [`feed`] is all of that together, as a
+//!   configuration asks for it.
 //! - [`cache`] keeps decoded samples on disk.
 //! - [`overlay`] shows label maps in colour.
 
@@ -25,6 +26,7 @@ pub mod contact_sheet;
 pub mod datasets;
 pub mod detection;
 pub mod error;
+pub mod feed;
 pub mod files;
 pub mod findings;
 mod joined;
@@ -35,6 +37,7 @@ mod parallel;
 pub mod permutation;
 pub mod prepare;
 pub mod rare_class_sampling;
+pub mod reading;
 pub mod rng;
 pub mod sample;
 pub mod samplers;
@@ -47,8 +50,10 @@ pub use batch::{SourceBatch, TargetBatch, UdaBatch};
 pub use class_stats::ClassStats;
 pub use classes::Classes;
 pub use error::{Error, Result};
+pub use feed::{Feed, LoadingOptions};
 pub use label_map::LabelMap;
 pub use loader::{LoaderConfig, LoaderStats, MemorySize, OrderedLoader};
 pub use rare_class_sampling::{RareClassSampler, RcsConfig};
+pub use reading::{BatchPipeline, Reading};
 pub use sample::{IGNORE, Labelled, LabelledSet, Unlabelled, UnlabelledSet, WithoutLabels};
 pub use uda::{PipelineConfig, UdaPipeline};

@@ -1,5 +1,6 @@
 //! What a data set yields: an image with its labels, or an image alone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use image::{GrayImage, RgbImage};
@@ -55,6 +56,11 @@ pub trait LabelledSet: Send + Sync {
         let Labelled { name, label, .. } = self.get(index)?;
         Ok((name, label))
     }
+    /// The files that sample `index` is read from, the image first; none for samples that are drawn
+    /// or held in memory. Reads no file.
+    fn files(&self, _index: usize) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 /// A random-access set of images without labels.
@@ -67,6 +73,11 @@ pub trait UnlabelledSet: Send + Sync {
     }
     /// Image `index`, the same at every call. Panics if `index` is not below [`Self::len`].
     fn get(&self, index: usize) -> Result<Unlabelled>;
+    /// The files that sample `index` is read from, the image first; none for samples that are drawn
+    /// or held in memory. Reads no file.
+    fn files(&self, _index: usize) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 /// A labelled set seen without its labels: how a data set with ground truth becomes a target.
@@ -80,6 +91,12 @@ impl<S: LabelledSet> UnlabelledSet for WithoutLabels<S> {
 
     fn get(&self, index: usize) -> Result<Unlabelled> {
         self.0.image(index)
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        let mut files = self.0.files(index);
+        files.truncate(1);
+        files
     }
 }
 
@@ -99,6 +116,10 @@ impl<S: LabelledSet + ?Sized> LabelledSet for Arc<S> {
     fn label(&self, index: usize) -> Result<(String, GrayImage)> {
         (**self).label(index)
     }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        (**self).files(index)
+    }
 }
 
 impl<S: UnlabelledSet + ?Sized> UnlabelledSet for Arc<S> {
@@ -108,5 +129,9 @@ impl<S: UnlabelledSet + ?Sized> UnlabelledSet for Arc<S> {
 
     fn get(&self, index: usize) -> Result<Unlabelled> {
         (**self).get(index)
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        (**self).files(index)
     }
 }

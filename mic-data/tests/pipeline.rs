@@ -9,8 +9,8 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use mic_data::datasets::InMemory;
 use mic_data::transform::Normalise;
 use mic_data::{
-    BadSamples, ClassStats, Labelled, LabelledSet, LoaderConfig, OrderedLoader, PipelineConfig,
-    RcsConfig, UdaBatch, UdaPipeline, Unlabelled, WithoutLabels,
+    BadSamples, BatchPipeline, ClassStats, Labelled, LabelledSet, LoaderConfig, OrderedLoader,
+    PipelineConfig, RcsConfig, UdaBatch, UdaPipeline, Unlabelled, WithoutLabels,
 };
 
 /// The label of a pixel is a function of its colour, so that every later place can be checked.

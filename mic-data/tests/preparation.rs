@@ -186,7 +186,7 @@ fn cityscapes_counts_its_training_split_and_lists_all() {
     // The statistics are where training looks.
     let place = StatsPlace::of(&set, 19, true, "", None);
     let cached = place
-        .load_or_count(&set, 19, 1, &|| panic!("counted again"))
+        .load_or_count(&set, 19, 1, &|| panic!("counted again"), false)
         .unwrap();
     assert_eq!(cached.read_from.as_deref(), Some(root));
     assert_eq!(cached.stats, ClassStats::count(&set, 19, 1).unwrap());
@@ -281,7 +281,9 @@ fn statistics_of_the_original_are_read_and_stale_ones_noticed() {
     };
     let load = |classes: usize| {
         let place = StatsPlace::of(&set, classes, true, "", None);
-        place.load_or_count(&set, classes, 1, &|| ()).unwrap()
+        place
+            .load_or_count(&set, classes, 1, &|| (), false)
+            .unwrap()
     };
     write(3, 5);
     let cached = load(19);
@@ -333,7 +335,7 @@ fn statistics_of_the_original_are_read_and_stale_ones_noticed() {
     let selected = StatsPlace::of(&set, 19, false, "night", None);
     assert!(
         selected
-            .load_or_count(&set, 19, 1, &|| ())
+            .load_or_count(&set, 19, 1, &|| (), false)
             .unwrap()
             .read_from
             .is_none()
@@ -341,14 +343,14 @@ fn statistics_of_the_original_are_read_and_stale_ones_noticed() {
     let other = StatsPlace::of(&set, 19, false, "day", None);
     assert!(
         other
-            .load_or_count(&set, 19, 1, &|| ())
+            .load_or_count(&set, 19, 1, &|| (), false)
             .unwrap()
             .read_from
             .is_none()
     );
     assert!(
         selected
-            .load_or_count(&set, 19, 1, &|| ())
+            .load_or_count(&set, 19, 1, &|| (), false)
             .unwrap()
             .read_from
             .is_some()

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use image::RgbImage;
-use mic_data::OrderedLoader;
-use mic_data::detection::{DetectionBatch, DetectionPipeline, DetectionSet};
+use mic_data::detection::{DetectionPipeline, DetectionSet};
+use mic_data::{BadSample, Feed};
 use mic_run::checkpoint::Content;
 use mic_run::histogram;
-use mic_run::record::{Evaluation, Histogram, Picture};
+use mic_run::record::{self, Evaluation, Histogram, Picture};
 use mic_run::{Learner, NonFinite, Stepped};
 
 use crate::batch::Batch;
@@ -30,8 +30,7 @@ const PICTURES: usize = 6;
 pub(crate) struct DetLearner {
     config: Config,
     adaptation: Adaptation,
-    pipeline: Arc<DetectionPipeline>,
-    loader: OrderedLoader<DetectionBatch>,
+    feed: Feed<DetectionPipeline>,
     test: Option<Arc<dyn DetectionSet>>,
     /// Of the latest evaluation.
     metrics: Option<Metrics>,
@@ -45,12 +44,10 @@ impl DetLearner {
         pipeline: DetectionPipeline,
         test: Option<Arc<dyn DetectionSet>>,
     ) -> Self {
-        let pipeline = Arc::new(pipeline);
         Self {
-            loader: loader(&pipeline, 0, config.data.loader_threads),
+            feed: Feed::new(pipeline, &config.data.loading, (0, 1)),
             config: config.clone(),
             adaptation,
-            pipeline,
             test,
             metrics: None,
         }
@@ -84,24 +81,11 @@ impl DetLearner {
     }
 }
 
-/// Batches from step `start` on.
-fn loader(
-    pipeline: &Arc<DetectionPipeline>,
-    start: u64,
-    threads: usize,
-) -> OrderedLoader<DetectionBatch> {
-    let pipeline = Arc::clone(pipeline);
-    OrderedLoader::new(start, threads, move |step| pipeline.batch(step))
-}
-
 impl Learner for DetLearner {
     type Error = Error;
 
     fn step(&mut self, number: u64) -> Result<Stepped> {
-        let batch = self
-            .loader
-            .next()
-            .ok_or_else(|| Error::Run("the loader stopped early".into()))??;
+        let batch = self.feed.next_batch()?;
         let batch = Batch::from(batch);
         let lr = self.adaptation.lr(number);
         let done = step(&mut self.adaptation, self.config.seed, number, &batch);
@@ -124,6 +108,20 @@ impl Learner for DetLearner {
         Ok(())
     }
 
+    fn new_bad_samples(&mut self) -> Vec<record::BadSample> {
+        let fresh = self.feed.take_fresh().into_iter();
+        let told =
+            fresh.map(|BadSample { set, index, reason }| record::BadSample { set, index, reason });
+        told.collect()
+    }
+
+    fn restore_bad_samples(&mut self, known: &[record::BadSample]) {
+        let known = known.iter().cloned();
+        let known =
+            known.map(|record::BadSample { set, index, reason }| BadSample { set, index, reason });
+        self.feed.bad().restore(known);
+    }
+
     fn evaluate(&mut self, _done: u64) -> Result<Option<Evaluation>> {
         let Some(test) = &self.test else {
             return Ok(None);
@@ -133,7 +131,7 @@ impl Learner for DetLearner {
             self.evaluated(),
             &data.transform,
             test,
-            data.loader_threads.max(1),
+            data.loading.loader_threads.max(1),
             &|_| (),
         )?;
         let mut evaluation = metrics.evaluation();
@@ -165,7 +163,7 @@ impl Learner for DetLearner {
 
     fn restore(&mut self, content: &HashMap<String, Tensor>, done: u64) -> Result<()> {
         self.adaptation.restore(content)?;
-        self.loader = loader(&self.pipeline, done, self.config.data.loader_threads);
+        self.feed.restart(done);
         Ok(())
     }
 }

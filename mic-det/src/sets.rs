@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mic_data::cache::{Cached, Kept};
 use mic_data::classification::same_classes;
 use mic_data::detection::{
     DetectionConfig, DetectionImages, DetectionSet, Selected, WithoutObjects, open_detection_images,
@@ -39,11 +40,27 @@ impl Sets {
         };
         let target = data.target.as_ref();
         let target = target.map(|set| images(set, data.target_usable_only, threads));
+        let target = target.transpose()?;
         let test = data.test.as_ref();
         let test = test.map(|set| test_set(set, ("the source", &classes)));
+        let cache = data.loading.open_cache();
+        let cache = cache.map_err(|error| Error::Config(error.to_string()))?;
+        let (source, target) = match &cache {
+            None => (source, target),
+            Some(cache) => {
+                let kept = Kept::AsDecoded;
+                let naming = data.target.as_ref().map(|set| format!("{:?}", set.kind));
+                let target = target.map(|set| -> Arc<dyn DetectionImages> {
+                    let naming = naming.unwrap_or_default();
+                    Arc::new(Cached::new(set, Arc::clone(cache), kept, naming))
+                });
+                let source = Cached::new(source, Arc::clone(cache), kept, "");
+                (Arc::new(source) as Arc<dyn DetectionSet>, target)
+            }
+        };
         Ok(Self {
             source,
-            target: target.transpose()?,
+            target,
             test: test.transpose()?,
         })
     }

@@ -18,6 +18,7 @@ use crate::events::EventLog;
 use crate::folder::{CHECKPOINTS, CONFIG, EVENTS, METRICS, Opening, RunFolder, TENSORBOARD};
 use crate::pictures::PictureFiles;
 use crate::progress::Progress;
+use crate::record::BadSample;
 use crate::report::{self, ReportWriter};
 use crate::result::RunResult;
 use crate::tensorboard::TensorBoard;
@@ -29,7 +30,13 @@ use crate::{Error, Result};
 pub const STOPPED: u8 = 3;
 
 /// Keys that may differ on a resume: they change nothing of what comes out.
-const FREE: [&str; 2] = ["run.", "data.loader_threads"];
+const FREE: [&str; 5] = [
+    "run.",
+    "data.loader_",
+    "data.decode_limit_mb",
+    "data.skip_bad",
+    "data.cache",
+];
 
 /// Where a run is written and how it is shown: options of every task's `train`.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,6 +53,9 @@ pub struct RunArgs {
     /// Replace the run in a folder that is not empty. Files of other names stay.
     #[arg(long)]
     pub overwrite: bool,
+    /// Go on past up to N training images that cannot be read; the same as --set data.skip_bad=N.
+    #[arg(long, value_name = "N")]
+    pub skip_bad: Option<u64>,
     /// Steps between progress lines where there is no terminal.
     #[arg(long, value_name = "STEPS", default_value_t = 50)]
     pub log_every: u64,
@@ -122,6 +132,24 @@ impl RunArgs {
         }))
     }
 
+    /// What the options mean as `--set` of the configuration.
+    pub fn sets(&self) -> Vec<String> {
+        let skip_bad = self.skip_bad.map(|count| format!("data.skip_bad={count}"));
+        skip_bad.into_iter().collect()
+    }
+
+    /// Lists the training samples that were replaced.
+    fn say_bad_samples(&self, bad: &[BadSample]) {
+        if !bad.is_empty() {
+            let lines: String = bad.iter().map(|bad| format!("\n  {bad}")).collect();
+            let count = bad.len();
+            let samples = if count == 1 { "sample" } else { "samples" };
+            self.say(&format!(
+                "left out {count} training {samples} that cannot be used:{lines}"
+            ));
+        }
+    }
+
     /// A line for people on standard error, unless `--quiet` was given.
     pub fn say(&self, line: &str) {
         if !self.quiet {
@@ -188,6 +216,7 @@ impl Recorders {
 pub fn conclude(args: &RunArgs, folder: &RunFolder, plan: &Plan, outcome: &Outcome) -> Result<()> {
     let place = folder.path().display();
     let done = outcome.progress.step;
+    args.say_bad_samples(&outcome.progress.bad_samples);
     if outcome.ending == Ending::Stopped {
         args.say(&format!(
             "stopped by a signal after step {done} of {}, saved; go on with --out {place} --resume",
@@ -322,7 +351,10 @@ mod tests {
         let then =
             "seed = 1\n[data]\nloader_threads = 2\n[run]\nkeep_last = 2\n[train]\nbatch = 2\n";
         let now = then.replace("keep_last = 2", "keep_last = 9");
-        let now = now.replace("loader_threads = 2", "loader_threads = 0");
+        let now = now.replace(
+            "loader_threads = 2",
+            "loader_threads = 0\nskip_bad = 3\ncache = \"c\"\nloader_memory_mb = 9",
+        );
         assert_eq!(changes(then, &now).unwrap(), []);
         let now = now.replace("batch = 2", "batch = 4");
         let found = changes(then, &now).unwrap();

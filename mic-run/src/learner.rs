@@ -6,7 +6,7 @@ use std::fmt;
 use candle_core::Tensor;
 
 use crate::checkpoint::Content;
-use crate::record::{Evaluation, Histogram, Picture, Scalars};
+use crate::record::{BadSample, Evaluation, Histogram, Picture, Scalars};
 
 /// What a step tells.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +104,15 @@ pub trait Learner {
     /// # Errors
     /// The task's.
     fn undo(&mut self) -> Result<(), Self::Error>;
+
+    /// The training samples that could not be read and were replaced since the last call, each
+    /// once in a run.
+    fn new_bad_samples(&mut self) -> Vec<BadSample> {
+        Vec::new()
+    }
+
+    /// Takes back the bad samples that a run had which goes on.
+    fn restore_bad_samples(&mut self, _known: &[BadSample]) {}
 
     /// Measures the network after `done` steps; `None` without test data. Changes nothing that
     /// training depends on.

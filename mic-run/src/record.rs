@@ -1,6 +1,7 @@
 //! What a run tells: steps, evaluations, pictures and what else happens.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,24 @@ impl Evaluation {
     /// The score that tells good from bad.
     pub fn main_score(&self) -> Option<f64> {
         self.scores.get(&self.main).copied().flatten()
+    }
+}
+
+/// A training sample that could not be read and whose place another took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadSample {
+    /// The set: `source` or `target`.
+    pub set: String,
+    /// Its place in the set.
+    pub index: usize,
+    /// The error, which names the file.
+    pub reason: String,
+}
+
+impl fmt::Display for BadSample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { set, index, reason } = self;
+        write!(f, "{set} sample {index}: {reason}")
     }
 }
 

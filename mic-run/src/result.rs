@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::checkpoint::Best;
-use crate::record::Evaluation;
+use crate::record::{BadSample, Evaluation};
 use crate::train::{Ending, Outcome, Plan};
 
 /// The contents of `metrics.json`.
@@ -19,6 +19,8 @@ pub struct RunResult<'a> {
     pub early_stop: bool,
     /// Steps that were left out because a loss or gradient was not finite.
     pub skipped: &'a [u64],
+    /// Training samples that could not be read and were replaced.
+    pub bad_samples: &'a [BadSample],
     /// Names of the classes of the scores, in order.
     pub classes: &'a [String],
     /// The last evaluation.
@@ -46,6 +48,7 @@ impl<'a> RunResult<'a> {
             iterations: progress.step,
             early_stop: outcome.ending == Ending::EarlyStop,
             skipped: &progress.skipped,
+            bad_samples: &progress.bad_samples,
             classes: test.map_or(&[], |evaluation| &evaluation.classes),
             test,
             best: progress.best.as_ref(),

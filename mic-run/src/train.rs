@@ -110,6 +110,7 @@ pub fn train<L: Learner>(
         progress: session.progress,
         steps: Vec::new(),
     };
+    run.learner.restore_bad_samples(&run.progress.bad_samples);
     let began = Instant::now();
     let ended = run.whole();
     let reason = match &ended {
@@ -190,7 +191,9 @@ impl<L: Learner> Run<'_, '_, L> {
 
     fn step(&mut self, step: u64) -> Result<(), L::Error> {
         let clock = Instant::now();
-        let stepped = match self.learner.step(step) {
+        let stepped = self.learner.step(step);
+        self.tell_bad_samples(step);
+        let stepped = match stepped {
             Ok(stepped) => stepped,
             Err(error) => return self.failed(step, error),
         };
@@ -209,6 +212,16 @@ impl<L: Learner> Run<'_, '_, L> {
             self.written(written, false)?;
         }
         Ok(())
+    }
+
+    fn tell_bad_samples(&mut self, step: u64) {
+        for bad in self.learner.new_bad_samples() {
+            self.tell(&Event::Note {
+                step: step + 1,
+                text: format!("left out, as it cannot be used: {bad}"),
+            });
+            self.progress.bad_samples.push(bad);
+        }
     }
 
     /// After a step that failed: leaves it out if that is allowed, else saves and gives the error.

@@ -10,7 +10,7 @@ use image::imageops::{FilterType, resize};
 use mic_data::overlay::colourise;
 use mic_data::rng::stream;
 use mic_data::transform::keep_ratio;
-use mic_data::{LabelledSet, OrderedLoader, UdaBatch, UdaPipeline};
+use mic_data::{BadSample, Feed, LabelledSet, UdaBatch, UdaPipeline};
 use mic_nn::forward::RandomDrops;
 use mic_nn::optim::Grads;
 use mic_nn::params::Buffer;
@@ -19,7 +19,7 @@ use mic_run::distributed::{
     BUCKET_BYTES, Communicator, average, broadcast_store, mean, same_everywhere,
 };
 use mic_run::histogram;
-use mic_run::record::{Evaluation, Histogram, Picture};
+use mic_run::record::{self, Evaluation, Histogram, Picture, Scalars};
 use mic_run::{Learner, NonFinite, Stepped};
 
 use crate::config::Config;
@@ -41,8 +41,8 @@ pub(crate) struct SegLearner {
     config: Config,
     method: Training,
     optimisation: Optimisation,
-    pipeline: Arc<UdaPipeline>,
-    loader: OrderedLoader<UdaBatch>,
+    /// This process's batches.
+    feed: Feed<UdaPipeline>,
     test: Option<Arc<dyn LabelledSet>>,
     /// The other processes of the run.
     ranks: Box<dyn Communicator>,
@@ -61,16 +61,15 @@ impl SegLearner {
         test: Option<Arc<dyn LabelledSet>>,
         ranks: Box<dyn Communicator>,
     ) -> Self {
-        let pipeline = Arc::new(pipeline);
+        let rank = (ranks.rank(), ranks.world_size());
         let parts = config.train.accumulate;
         Self {
             optimisation: Optimisation::new(config, &method.parameters()),
-            loader: loader(&pipeline, 0, &*ranks, config.data.loader_threads),
+            feed: Feed::new(pipeline, &config.data.loading, rank),
             ranks,
             sum: (parts > 1).then(|| Grads::new(&method.parameters())),
             config: config.clone(),
             method,
-            pipeline,
             test,
             before: Vec::new(),
         }
@@ -123,17 +122,17 @@ impl SegLearner {
     }
 
     /// The gradients and scalars of all parts of this process's share of the batch.
-    fn share(&mut self, step: u64) -> Result<mic_run::record::Scalars> {
+    fn share(&mut self, step: u64) -> Result<Scalars> {
         let parts = self.config.train.accumulate as u64;
         if let Some(sum) = &mut self.sum {
             sum.clear();
         }
-        let mut scalars = mic_run::record::Scalars::new();
+        let mut scalars = Scalars::new();
         for part in 0..parts {
             let new = self.part(step, part).inspect_err(|_| {
                 // The loader goes on with the next step's first part.
                 for _ in part + 1..parts {
-                    self.loader.next();
+                    let _ = self.feed.next_batch();
                 }
             });
             for (name, value) in new? {
@@ -149,8 +148,32 @@ impl SegLearner {
         Ok(scalars)
     }
 
+    /// Counts samples that were found bad before the first step.
+    ///
+    /// # Errors
+    /// More of them than may be skipped.
+    pub(crate) fn note_bad_samples(&mut self, bad: Vec<BadSample>) -> Result<()> {
+        self.feed.bad().note(bad);
+        Ok(self.feed.bad().check()?)
+    }
+
+    /// Tells every process what the others have found, so that all have one list, whose length the
+    /// limit is for, and end together if it is too long.
+    fn share_bad_samples(&mut self) -> Result<()> {
+        let bad = self.feed.bad();
+        if self.ranks.world_size() == 1 || bad.limit() == 0 {
+            return Ok(());
+        }
+        let own = serde_json::to_vec(bad.fresh()).map_err(unreadable)?;
+        for list in self.ranks.all_gather(&own)? {
+            let list: Vec<BadSample> = serde_json::from_slice(&list).map_err(unreadable)?;
+            bad.note(list);
+        }
+        Ok(bad.check()?)
+    }
+
     /// The same means of the scalars and gradients on all processes.
-    fn average(&mut self, scalars: &mut mic_run::record::Scalars) -> Result<()> {
+    fn average(&mut self, scalars: &mut Scalars) -> Result<()> {
         let grads = match &mut self.sum {
             Some(sum) => sum,
             None => self.method.grads_mut(),
@@ -173,12 +196,9 @@ impl SegLearner {
     }
 
     /// Losses and gradients of part `part` of step `step`'s batch.
-    fn part(&mut self, step: u64, part: u64) -> Result<mic_run::record::Scalars> {
+    fn part(&mut self, step: u64, part: u64) -> Result<Scalars> {
         let clock = Instant::now();
-        let batch = self
-            .loader
-            .next()
-            .ok_or_else(|| Error::Run("the loader stopped early".into()))??;
+        let batch = self.feed.next_batch()?;
         let waited = clock.elapsed().as_secs_f64();
         let seed = self.config.seed;
         let draw = self.draw(step, part);
@@ -212,20 +232,6 @@ impl SegLearner {
     }
 }
 
-/// This process's batches from part `start` of the whole run on.
-fn loader(
-    pipeline: &Arc<UdaPipeline>,
-    start: u64,
-    ranks: &dyn Communicator,
-    threads: usize,
-) -> OrderedLoader<UdaBatch> {
-    let pipeline = Arc::clone(pipeline);
-    let (rank, world) = (ranks.rank() as u64, ranks.world_size() as u64);
-    OrderedLoader::new(start, threads, move |part| {
-        pipeline.batch(part * world + rank)
-    })
-}
-
 impl Learner for SegLearner {
     type Error = Error;
 
@@ -239,7 +245,11 @@ impl Learner for SegLearner {
         // A loss that is not finite on one process stops, or skips, the step on all of them. Other
         // errors end this process, which the others notice.
         let bad = matches!(share, Err(Error::NonFinite(_)));
-        let somewhere = (bad || share.is_ok()) && self.ranks.any(bad)?;
+        let goes_on = bad || share.is_ok();
+        let somewhere = goes_on && self.ranks.any(bad)?;
+        if goes_on {
+            self.share_bad_samples()?;
+        }
         if somewhere && !bad {
             return Err(NonFinite {
                 name: "a loss of another process".into(),
@@ -273,6 +283,20 @@ impl Learner for SegLearner {
             buffer.set(value);
         }
         Ok(())
+    }
+
+    fn new_bad_samples(&mut self) -> Vec<record::BadSample> {
+        let fresh = self.feed.take_fresh().into_iter();
+        let told =
+            fresh.map(|BadSample { set, index, reason }| record::BadSample { set, index, reason });
+        told.collect()
+    }
+
+    fn restore_bad_samples(&mut self, known: &[record::BadSample]) {
+        let known = known.iter().cloned();
+        let known =
+            known.map(|record::BadSample { set, index, reason }| BadSample { set, index, reason });
+        self.feed.bad().restore(known);
     }
 
     fn evaluate(&mut self, _done: u64) -> Result<Option<Evaluation>> {
@@ -331,15 +355,14 @@ impl Learner for SegLearner {
         self.method.restore(content)?;
         self.optimisation.restore(content)?;
         let parts = self.config.train.accumulate as u64;
-        let threads = self.config.data.loader_threads;
-        self.loader = loader(&self.pipeline, done * parts, &*self.ranks, threads);
+        self.feed.restart(done * parts);
         Ok(())
     }
 }
 
 fn unreadable(error: serde_json::Error) -> Error {
     Error::Run(format!(
-        "the evaluation cannot be passed on to other processes: {error}"
+        "what is to be told to other processes cannot be written or read: {error}"
     ))
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mic_data::cache::{Cached, DiskCache, Kept};
 use mic_data::class_stats::{CachedStats, StatsPlace};
 use mic_data::datasets::{
     CamVid, FileSet, Folder, FolderConfig, ImageFolder, Selection, WithMargins, custom,
@@ -67,13 +68,75 @@ pub fn files(set: &SetConfig, classes: &Classes, labelled: bool) -> Result<Optio
     }))
 }
 
+/// The source of a run: as [`labelled`], its files behind `cache`, if there is one.
+///
+/// # Errors
+///
+/// Those of [`labelled`].
+pub fn source(
+    set: &SetConfig,
+    classes: &Classes,
+    cache: Option<&Arc<DiskCache>>,
+) -> Result<Arc<dyn LabelledSet>> {
+    let (Some(cache), Some(files)) = (cache, files(set, classes, true)?) else {
+        return labelled(set, classes);
+    };
+    let label = files.samples().first();
+    let label = label.and_then(|sample| sample.label.as_ref());
+    let map = label.map_or(0, |label| label.map.fingerprint());
+    let options = format!("{} {map:016x}", naming(set));
+    let cached = Cached::new(files, Arc::clone(cache), kept(set), options);
+    Ok(Arc::new(cached))
+}
+
+/// The target of a run: as [`unlabelled`], its files behind `cache`, if there is one.
+///
+/// # Errors
+///
+/// Those of [`unlabelled`].
+pub fn target(
+    set: &SetConfig,
+    classes: &Classes,
+    cache: Option<&Arc<DiskCache>>,
+) -> Result<Arc<dyn UnlabelledSet>> {
+    let opened = unlabelled(set, classes)?;
+    let Some(cache) = cache else {
+        return Ok(opened);
+    };
+    let options = format!("{} {:?}", naming(set), set.margins);
+    let cached = Cached::new(opened, Arc::clone(cache), kept(set), options);
+    Ok(Arc::new(cached))
+}
+
+/// The first step of the pipeline.
+fn kept(set: &SetConfig) -> Kept {
+    set.resize.map_or(Kept::AsDecoded, Kept::Within)
+}
+
+/// What tells the names of a set's images apart from those that another set gives the same files.
+fn naming(set: &SetConfig) -> String {
+    match &set.kind {
+        SetKind::Scenes { .. } => String::new(),
+        SetKind::CamVid { root, .. } | SetKind::Published { root, .. } => {
+            format!("{}", root.display())
+        }
+        SetKind::Folder(FolderSource {
+            images,
+            image_suffix,
+            list,
+            patterns,
+            ..
+        }) => format!("{images:?} {image_suffix:?} {list:?} {patterns:?}"),
+    }
+}
+
 /// Class statistics of the source, from the files that an earlier run or the original's tools left
 /// beside it if they still fit, else counted with `threads` threads and kept there. `counted` is
 /// called after every image that is counted.
 ///
 /// # Errors
 ///
-/// Those of [`labelled`], and of the first label that cannot be read.
+/// Those of [`labelled`], and, without `data.skip_bad`, of the first label that cannot be read.
 pub fn source_stats(
     config: &Config,
     threads: usize,
@@ -86,6 +149,7 @@ pub fn source_stats(
             stats: ClassStats::count_with(scenes.as_ref(), classes, threads, counted)?,
             read_from: None,
             notes: Vec::new(),
+            bad: Vec::new(),
         });
     };
     let cache = config.data.stats_cache.as_deref();
@@ -111,7 +175,10 @@ pub fn source_stats(
         SetKind::Scenes { .. } => (false, String::new()),
     };
     let place = StatsPlace::of(&files, classes, in_root, &selection, cache);
-    Ok(place.load_or_count(&files, classes, threads, counted)?)
+    let loading = &config.data.loading;
+    let past_bad = loading.skip_bad > 0;
+    let stats = place.load_or_count(&files, classes, threads, counted, past_bad);
+    Ok(stats.map_err(|error| loading.advise(error))?)
 }
 
 fn scenes(set: &SetConfig) -> Result<Arc<dyn LabelledSet>> {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use image::{GrayImage, RgbImage};
+use mic_data::class_stats::CachedStats;
 use mic_data::rng::stream;
 use mic_data::transform::keep_ratio;
-use mic_data::{ClassStats, LabelledSet, UdaPipeline, Unlabelled, UnlabelledSet};
+use mic_data::{LabelledSet, UdaPipeline, Unlabelled, UnlabelledSet};
 use mic_nn::forward::Forward;
 use mic_nn::ops;
 use mic_nn::params::Store;
@@ -44,14 +45,17 @@ impl Setup {
     /// A missing or empty folder: names it.
     pub fn new(config: &Config) -> Result<Self> {
         let data = &config.data;
-        let labelled = |set| sets::labelled(set, &config.classes);
-        let target = data.target.as_ref();
+        let cache = data.loading.open_cache();
+        let cache = cache.map_err(|error| Error::Config(error.to_string()))?;
+        let (cache, classes) = (cache.as_ref(), &config.classes);
+        let (target, test) = (data.target.as_ref(), data.test.as_ref());
         let setup = Self {
-            source: labelled(&data.source)?,
+            source: sets::source(&data.source, classes, cache)?,
             target: target
-                .map(|set| sets::unlabelled(set, &config.classes))
+                .map(|set| sets::target(set, classes, cache))
                 .transpose()?,
-            test: data.test.as_ref().map(labelled).transpose()?,
+            // Read once an evaluation, which takes longer than decoding.
+            test: test.map(|set| sets::labelled(set, classes)).transpose()?,
         };
         setup.check_mask(config)?;
         Ok(setup)
@@ -68,20 +72,38 @@ impl Setup {
             mask.check_fits(size, &format!("{} in {}", image.name, set.key))
         };
         if mask.mode.images != Images::Target {
-            check(&self.source.image(0)?, &config.data.source)?;
+            check(&self.first_source(config)?, &config.data.source)?;
         }
         if let (Some(set), Some(target)) = (&self.target, &config.data.target)
             && mask.mode.images != Images::Source
         {
-            check(&set.get(0)?, target)?;
+            let first = first_good(set.len(), config, |index| set.get(index));
+            check(&first?, target)?;
         }
         Ok(())
+    }
+
+    fn first_source(&self, config: &Config) -> Result<Unlabelled> {
+        first_good(self.source.len(), config, |index| self.source.image(index))
     }
 
     /// The test images.
     pub fn test(&self) -> Option<&Arc<dyn LabelledSet>> {
         self.test.as_ref()
     }
+}
+
+/// The first image that can be read, past as many as may be skipped.
+fn first_good(
+    images: usize,
+    config: &Config,
+    get: impl Fn(usize) -> mic_data::Result<Unlabelled>,
+) -> Result<Unlabelled> {
+    let loading = &config.data.loading;
+    let last = loading.skip_bad.min(images.saturating_sub(1));
+    let good = (0..last).find_map(|index| get(index).ok());
+    let first = good.map_or_else(|| get(last), Ok);
+    Ok(first.map_err(|error| loading.advise(error))?)
 }
 
 /// A run that ended.
@@ -170,7 +192,7 @@ fn tell_footprint(
     let size = match config.data.pipeline.crop {
         Some(crop) => crop,
         None => {
-            let own = setup.source.image(0)?.image.dimensions();
+            let own = setup.first_source(config)?.image.dimensions();
             let limit = config.data.source.resize;
             limit.map_or(own, |limit| keep_ratio(own, limit))
         }
@@ -194,15 +216,19 @@ fn learner(config: &Config, setup: &Setup, start: &Start<'_>) -> Result<SegLearn
     let needs_target = method.options().target.needs_target();
     let target = setup.target.clone().filter(|_| needs_target);
     let pipeline = config.data.pipeline.clone();
-    let threads = config.data.loader_threads.max(1);
-    let count = || -> Result<ClassStats> {
+    let threads = config.data.loading.loader_threads.max(1);
+    let count = || -> Result<CachedStats> {
         let counted = sets::source_stats(config, threads, &|| ())?;
         for note in &counted.notes {
             tracing::warn!("{note}");
         }
-        Ok(counted.stats)
+        Ok(counted)
     };
-    let stats = pipeline.rcs.as_ref().map(|_| count()).transpose()?;
+    let counted = pipeline.rcs.as_ref().map(|_| count()).transpose()?;
+    let (stats, bad) = match counted {
+        Some(counted) => (Some(counted.stats), counted.bad),
+        None => (None, Vec::new()),
+    };
     let source = setup.source.clone();
     let pipeline = UdaPipeline::new(source, target, pipeline, stats.as_ref(), config.seed)?;
     let test = setup.test.clone();
@@ -210,7 +236,9 @@ fn learner(config: &Config, setup: &Setup, start: &Start<'_>) -> Result<SegLearn
         Some(launch) => connect(launch, start.backend, &Device::Cpu)?,
         None => Box::new(Single),
     };
-    Ok(SegLearner::new(config, method, pipeline, test, ranks))
+    let mut learner = SegLearner::new(config, method, pipeline, test, ranks);
+    learner.note_bad_samples(bad)?;
+    Ok(learner)
 }
 
 /// The method with its networks, holding the weights that the run starts from.

@@ -77,15 +77,17 @@ fn with_config<'a>(args: &[&'a str]) -> Vec<&'a str> {
 
 /// Checks, counts, shows, trains and evaluates what `run.toml` names.
 fn use_data(at: &Path) {
+    use_data_of(at, "building", "#464646");
+}
+
+/// The same of a set with the class `class`, which has `colour` in pictures.
+fn use_data_of(at: &Path, class: &str, colour: &str) {
     let (out, _) = expect(at, &with_config(&["data", "check"]), 0);
-    contains(&out, &["data.source", "no errors", "building"]);
+    contains(&out, &["data.source", "no errors", class]);
     let page = fs::read_to_string(at.join("check.html")).unwrap();
-    contains(
-        &page,
-        &["data.target", "data:image/jpeg;base64,", "#464646"],
-    );
+    contains(&page, &["data.target", "data:image/jpeg;base64,", colour]);
     let (out, _) = expect(at, &with_config(&["data", "stats"]), 0);
-    contains(&out, &["building", "drawn"]);
+    contains(&out, &[class, "drawn"]);
     let (_, err) = expect(at, &with_config(&["data", "stats"]), 0);
     contains(&err, &["class statistics read from"]);
     let show = [
@@ -104,14 +106,19 @@ fn use_data(at: &Path) {
     expect(at, &with_config(&target), 0);
     let out = ["train", "--out", "out", "--overwrite", "--quiet"];
     let (metrics, _) = expect(at, &with_config(&out), 0);
-    contains(&metrics, &["building", "mean"]);
+    contains(&metrics, &[class, "mean"]);
     let checkpoint = [
         "eval",
         "--checkpoint",
         "out/checkpoint.safetensors",
         "--quiet",
     ];
-    contains(&expect(at, &checkpoint, 0).0, &["building"]);
+    contains(&expect(at, &checkpoint, 0).0, &[class]);
+    let text = fs::read_to_string(at.join("out/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let score = metrics["test"]["scores"]["mIoU"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&score), "{score}");
+    assert_eq!(metrics["bad_samples"], serde_json::json!([]));
 }
 
 #[test]
@@ -165,6 +172,31 @@ fn cityscapes_and_dark_zurich_are_used_as_they_are() {
         + &set("test", "dark_zurich", "");
     write_config(at, &config);
     use_data(at);
+}
+
+#[test]
+fn the_flattened_acdc_is_used_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    trees::gta(&at.join("gta"), 2);
+    trees::acdc(&at.join("acdc"), true);
+    let config = tiny() + &set("source", "gta", "") + &set("target", "acdc", "");
+    write_config(at, &(config + &set("test", "acdc", "split = \"val\"")));
+    use_data(at);
+}
+
+#[test]
+fn camvid_is_divided_by_its_recordings() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    trees::camvid(&at.join("camvid"));
+    // `[data]` comes before the tables within it.
+    let config = tiny().replace("[data]\n", "[data]\nclasses = \"camvid\"\n")
+        + &set("source", "camvid", "domain = \"day\"")
+        + &set("target", "camvid", "domain = \"dusk-train\"")
+        + &set("test", "camvid", "domain = \"dusk-test\"");
+    write_config(at, &config);
+    use_data_of(at, "building", "#800000");
 }
 
 /// Two classes in masks of 0 and 255, found by pattern.

@@ -135,6 +135,11 @@ fn same(at: &Path, a: &str, b: &str) {
 
 /// Two processes that find each other by the variables of torchrun.
 fn two_processes(at: &Path, out: &str, sets: &[&str]) {
+    processes(at, out, sets).into_iter().for_each(done);
+}
+
+/// What they said, in the order of their ranks.
+fn processes(at: &Path, out: &str, sets: &[&str]) -> [Output; 2] {
     let port = free_port().to_string();
     let start = |rank: &str| {
         let mut command = mic_seg(at, out, sets);
@@ -149,8 +154,8 @@ fn two_processes(at: &Path, out: &str, sets: &[&str]) {
         command.spawn().unwrap()
     };
     let (first, second) = (start("0"), start("1"));
-    done(second.wait_with_output().unwrap());
-    done(first.wait_with_output().unwrap());
+    let second = second.wait_with_output().unwrap();
+    [first.wait_with_output().unwrap(), second]
 }
 
 fn free_port() -> u16 {
@@ -186,6 +191,69 @@ fn two_processes_make_the_step_of_one() {
     );
     two_processes(supervised.path(), "two", &["train.batch=1"]);
     same(supervised.path(), "one", "two");
+}
+
+/// Pairs of images and masks, two of them damaged, as the source.
+fn with_bad_files(at: &Path) {
+    for inner in ["images", "labels"] {
+        fs::create_dir_all(at.join("set").join(inner)).unwrap();
+    }
+    for number in 0..10u8 {
+        let image = image::RgbImage::from_fn(32, 32, |x, y| {
+            image::Rgb([(x * 8) as u8, (y * 8) as u8, number * 20])
+        });
+        let label = image::GrayImage::from_fn(32, 32, |x, _| image::Luma([(x / 11) as u8]));
+        let name = |inner: &str| at.join(format!("set/{inner}/{number}.png"));
+        mic_data::files::write_rgb(&name("images"), &image).unwrap();
+        mic_data::files::write_grey(&name("labels"), &label).unwrap();
+    }
+    fs::write(at.join("set/images/3.png"), "nothing").unwrap();
+    fs::write(at.join("set/labels/8.png"), "nothing").unwrap();
+}
+
+const PAIRS: [&str; 5] = [
+    "data.source.kind=folder",
+    "data.source.root=set",
+    "data.source.images=images",
+    "data.source.labels=labels",
+    "data.source.domain=",
+];
+
+#[test]
+fn two_processes_have_one_list_of_bad_samples() {
+    let at = folder(SUPERVISED);
+    with_bad_files(at.path());
+    let one = [
+        &PAIRS[..],
+        &["train.batch=1", "train.accumulate=2", "data.skip_bad=2"],
+    ]
+    .concat();
+    done(mic_seg(at.path(), "one", &one).output().unwrap());
+    let two = [&PAIRS[..], &["train.batch=1", "data.skip_bad=2"]].concat();
+    two_processes(at.path(), "two", &two);
+    same(at.path(), "one", "two");
+    let bad = |out: &str| {
+        let text = fs::read_to_string(at.path().join(out).join("metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let list = metrics["bad_samples"].as_array().unwrap().iter();
+        let mut list: Vec<_> = list.map(|bad| bad["index"].as_u64().unwrap()).collect();
+        list.sort_unstable();
+        list
+    };
+    assert_eq!(bad("one"), [3, 8]);
+    assert_eq!(bad("two"), [3, 8]);
+    // Too many of them end both.
+    let few = [&PAIRS[..], &["train.batch=1", "data.skip_bad=1"]].concat();
+    let ended = processes(at.path(), "few", &few);
+    let said = ended.map(|output| {
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    });
+    assert!(
+        said.iter()
+            .any(|text| text.contains("2 samples cannot be used")),
+        "{said:?}"
+    );
 }
 
 /// The same over MPI, where the program has it and `mpirun` is there.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mic_data::LoadingOptions;
 use mic_data::classification::{Digits, ImageTransform, Published, Resizing, SourceConfig, Split};
 
 use super::raw::{RawData, RawSet};
@@ -23,8 +24,8 @@ pub struct DataConfig {
     pub size: usize,
     /// From files to network inputs.
     pub transform: ImageTransform,
-    /// Threads that prepare batches; 0 prepares them in the training thread.
-    pub loader_threads: usize,
+    /// How images are read and batches are made.
+    pub loading: LoadingOptions,
 }
 
 /// One set of images.
@@ -93,9 +94,15 @@ impl DataConfig {
             classes: raw.classes.clone(),
             size: at_least("data.size", raw.size, 1)?,
             transform: transform(raw)?,
-            loader_threads: raw.loader_threads,
+            loading: loading(&raw.loading)?,
         })
     }
+}
+
+fn loading(options: &LoadingOptions) -> Result<LoadingOptions> {
+    let checked = options.check();
+    checked.map_err(|error| Error::Config(error.to_string()))?;
+    Ok(options.clone())
 }
 
 fn transform(raw: &RawData) -> Result<ImageTransform> {

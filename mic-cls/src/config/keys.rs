@@ -1,5 +1,6 @@
 //! The keys that a configuration file may have.
 
+use mic_data::LoadingOptions;
 use mic_run::RunOptions;
 use mic_run::config::KnownKeys;
 
@@ -44,6 +45,10 @@ fn full() -> RawConfig {
             source: set.clone(),
             target: Some(set.clone()),
             test: Some(set),
+            loading: LoadingOptions {
+                cache: Some(String::new()),
+                ..LoadingOptions::default()
+            },
             ..data
         },
         method: RawMethod {

@@ -1,5 +1,6 @@
 //! The configuration file as written: one TOML table a concept, every key with a default.
 
+use mic_data::LoadingOptions;
 use mic_run::RunOptions;
 use serde::{Deserialize, Serialize};
 
@@ -138,8 +139,9 @@ pub struct RawData {
     pub mean: [f64; 3],
     /// Channel standard deviations, 0 to 255, RGB.
     pub std: [f64; 3],
-    /// Threads that prepare batches; 0 prepares them in the training thread.
-    pub loader_threads: usize,
+    /// How images are read and batches are made.
+    #[serde(flatten)]
+    pub loading: LoadingOptions,
 }
 
 impl Default for RawData {
@@ -155,7 +157,7 @@ impl Default for RawData {
             flip: true,
             mean: [123.675, 116.28, 103.53],
             std: [58.395, 57.12, 57.375],
-            loader_threads: 2,
+            loading: LoadingOptions::default(),
         }
     }
 }

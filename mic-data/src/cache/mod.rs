@@ -1,7 +1,7 @@
 //! Decoded and scaled samples kept on disk.
 //!
 //! Decoding a PNG takes most of a sample's time. A cache entry holds the pixels of a sample after
-//! decoding and, if wanted, scaling, so that reading it is a copy and a check sum. An entry is
+//! decoding and, if that makes it smaller, scaling, so that reading it is a copy and a check sum. An entry is
 //! valid for files of one size and time of change; a stale or damaged one is made again in its
 //! place. A full or unwritable cache changes the time, not the samples.
 
@@ -18,7 +18,7 @@ use crate::files::write_atomically;
 use crate::{Error, Result};
 
 pub use entry::CachedSample;
-pub use set::Cached;
+pub use set::{Cached, Kept};
 
 /// A folder of cache entries with a limit on its size. Several threads and processes may use one
 /// folder; each keeps the limit by what it found at the start and wrote itself.

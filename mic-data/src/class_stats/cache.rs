@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::json::{Entry, STATS_FILES, read_entries, write_entries};
+use crate::bad_samples::BadSample;
 use crate::datasets::{FileSample, FileSet};
 use crate::rng::fnv1a;
 use crate::{ClassStats, Error, Result};
@@ -27,6 +28,8 @@ pub struct CachedStats {
     pub read_from: Option<PathBuf>,
     /// For the user: what was found stale and why, and where the counts were written.
     pub notes: Vec<String>,
+    /// Labels that could not be used where that is allowed; their images have no pixels here.
+    pub bad: Vec<BadSample>,
 }
 
 impl StatsPlace {
@@ -67,7 +70,8 @@ impl StatsPlace {
     }
 
     /// The statistics from a file that fits the set and is not older than any label; otherwise they
-    /// are counted with `threads` threads (`counted` is called after every image) and kept.
+    /// are counted with `threads` threads (`counted` is called after every image) and kept. With
+    /// `past_bad` labels that cannot be used do not end the counting; the counts are not kept then.
     ///
     /// # Errors
     ///
@@ -78,6 +82,7 @@ impl StatsPlace {
         classes: usize,
         threads: usize,
         counted: &(dyn Fn() + Sync),
+        past_bad: bool,
     ) -> Result<CachedStats> {
         let mut notes = Vec::new();
         for folder in std::iter::once(&self.folder).chain(&self.other) {
@@ -91,6 +96,7 @@ impl StatsPlace {
                         stats,
                         read_from: Some(folder.clone()),
                         notes,
+                        bad: Vec::new(),
                     });
                 }
                 Err(why) => notes.push(format!(
@@ -99,12 +105,22 @@ impl StatsPlace {
                 )),
             }
         }
-        let stats = ClassStats::count_with(set, classes, threads, counted)?;
-        notes.push(self.keep(set, &stats));
+        let (stats, bad) = match past_bad {
+            true => ClassStats::count_past_bad(set, classes, threads, counted)?,
+            false => (
+                ClassStats::count_with(set, classes, threads, counted)?,
+                Vec::new(),
+            ),
+        };
+        notes.push(match bad.len() {
+            0 => self.keep(set, &stats),
+            count => format!("class statistics are not kept, as {count} labels cannot be used"),
+        });
         Ok(CachedStats {
             stats,
             read_from: None,
             notes,
+            bad,
         })
     }
 

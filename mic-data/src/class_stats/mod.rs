@@ -7,7 +7,8 @@ mod json;
 pub use cache::{CachedStats, StatsPlace, entries};
 pub use json::{Entry, STATS_FILES, read_entries, write_entries};
 
-use crate::parallel::map_indices;
+use crate::bad_samples::BadSample;
+use crate::parallel::{catching, map_indices};
 use crate::sample::{IGNORE, LabelledSet};
 use crate::{Error, Result};
 
@@ -62,24 +63,44 @@ impl ClassStats {
         counted: &(dyn Fn() + Sync),
     ) -> Result<Self> {
         let images = map_indices(set.len(), threads, |index| {
-            let (name, label) = set.label(index)?;
-            let mut counts = vec![0; usize::from(IGNORE) + 1];
-            for id in label.as_raw() {
-                counts[usize::from(*id)] += 1;
-            }
-            let unknown = (classes..usize::from(IGNORE)).find(|id| counts[*id] > 0);
-            if let Some(id) = unknown {
-                return Err(Error::Invalid(format!(
-                    "the label of {name:?} has {} pixels of id {id}, but there are {classes} \
-                     classes; correct the class list or the label map",
-                    counts[id]
-                )));
-            }
-            counts.truncate(classes);
+            let image = count_one(set, index, classes)?;
             counted();
-            Ok((name, counts))
+            Ok(image)
         })?;
         Self::from_counts(classes, images)
+    }
+
+    /// As [`ClassStats::count_with`], past labels that cannot be used: their images count as
+    /// without any class, and are given back.
+    ///
+    /// # Errors
+    ///
+    /// None of single labels.
+    pub fn count_past_bad<S: LabelledSet + ?Sized>(
+        set: &S,
+        classes: usize,
+        threads: usize,
+        counted: &(dyn Fn() + Sync),
+    ) -> Result<(Self, Vec<BadSample>)> {
+        let images = map_indices(set.len(), threads, |index| {
+            let image = catching(|| count_one(set, index, classes));
+            counted();
+            Ok(image.map_err(|error| BadSample {
+                set: "source".to_owned(),
+                index,
+                reason: error.to_string(),
+            }))
+        })?;
+        let mut bad = Vec::new();
+        let images = images.into_iter().map(|image| {
+            image.unwrap_or_else(|sample| {
+                let empty = (format!("bad sample {}", sample.index), vec![0; classes]);
+                bad.push(sample);
+                empty
+            })
+        });
+        let stats = Self::from_counts(classes, images.collect::<Vec<_>>())?;
+        Ok((stats, bad))
     }
 
     /// Number of classes.
@@ -126,4 +147,27 @@ impl ClassStats {
         }
         Ok(())
     }
+}
+
+/// The name of an image and the pixels of each class in its label.
+fn count_one<S: LabelledSet + ?Sized>(
+    set: &S,
+    index: usize,
+    classes: usize,
+) -> Result<(String, Vec<u64>)> {
+    let (name, label) = set.label(index)?;
+    let mut counts = vec![0; usize::from(IGNORE) + 1];
+    for id in label.as_raw() {
+        counts[usize::from(*id)] += 1;
+    }
+    let unknown = (classes..usize::from(IGNORE)).find(|id| counts[*id] > 0);
+    if let Some(id) = unknown {
+        return Err(Error::Invalid(format!(
+            "the label of {name:?} has {} pixels of id {id}, but there are {classes} classes; \
+             correct the class list or the label map",
+            counts[id]
+        )));
+    }
+    counts.truncate(classes);
+    Ok((name, counts))
 }

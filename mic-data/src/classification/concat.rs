@@ -91,4 +91,9 @@ impl UnlabelledSet for ConcatImages {
         let (set, index) = self.sets.find(index);
         set.get(index)
     }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        let (set, index) = self.sets.find(index);
+        set.files(index)
+    }
 }

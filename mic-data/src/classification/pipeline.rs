@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use image::RgbImage;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{
     ClassificationBatch, ClassificationSource, ClassificationTarget, classes_to_tensor,
     images_to_tensor,
 };
-use super::sample::ClassifiedSet;
+use super::sample::{Classified, ClassifiedSet};
 use super::transform::ImageTransform;
-use crate::rng::stream;
+use crate::bad_samples::Checked;
+use crate::reading::{BatchPipeline, Reading};
 use crate::sample::UnlabelledSet;
-use crate::samplers::{BatchSampler, Draw, SamplerConfig};
+use crate::samplers::{BatchSampler, SamplerConfig};
 use crate::transform::ValueTables;
 use crate::{Error, Result};
 
@@ -96,21 +98,49 @@ impl ClassificationPipeline {
     ///
     /// Those of the sets; [`Error::Invalid`] for a class that is no place in the class names.
     pub fn batch(&self, step: u64) -> Result<ClassificationBatch> {
-        let mut names = Vec::new();
-        let mut classes = Vec::new();
-        let mut images = Vec::new();
-        for draw in self.source_draws.batch(step) {
-            let sample = self.source.get(draw.index)?;
-            let known = self.source.class_names().len();
-            if sample.class as usize >= known {
-                return Err(Error::Invalid(format!(
-                    "{:?} is of class {}, but there are {known} classes",
-                    sample.name, sample.class
-                )));
-            }
-            images.push(self.augment(&sample.image, "source image", draw));
-            names.push(sample.name);
-            classes.push(sample.class);
+        Ok(self.read_batch(step, &Reading::STRICT)?.value)
+    }
+
+    fn read_source(&self, index: usize) -> Result<Classified> {
+        let sample = self.source.get(index)?;
+        let known = self.source.class_names().len();
+        if sample.class as usize >= known {
+            return Err(Error::Invalid(format!(
+                "{:?} is of class {}, but there are {known} classes",
+                sample.name, sample.class
+            )));
+        }
+        Ok(sample)
+    }
+
+    fn augment(&self, image: &RgbImage, mut rng: ChaCha8Rng) -> (RgbImage, bool) {
+        let drawn = self.config.transform.sample(&mut rng);
+        (self.config.transform.apply(image, &drawn), drawn.flip)
+    }
+
+    fn tensor(&self, images: &[(RgbImage, bool)]) -> Result<candle_core::Tensor> {
+        images_to_tensor(images, self.config.transform.size, &self.tables)
+    }
+}
+
+impl BatchPipeline for ClassificationPipeline {
+    type Batch = ClassificationBatch;
+
+    fn read_batch(&self, step: u64, reading: &Reading) -> Result<Checked<ClassificationBatch>> {
+        let (seed, sources) = (self.seed, &self.source_draws);
+        let read = reading.samples(
+            "source",
+            &sources.batch(step),
+            |draw, attempt| sources.attempt(seed, "source image", *draw, attempt),
+            |index| self.read_source(index),
+            |sample, rng, _| Ok((self.augment(&sample.image, rng), sample.name, sample.class)),
+        )?;
+        let mut bad = read.bad;
+        let (mut images, mut names, mut classes) = (Vec::new(), Vec::new(), Vec::new());
+        for (image, name, class) in read.value {
+            images.push(image);
+            names.push(name);
+            classes.push(class);
         }
         let source = ClassificationSource {
             image: self.tensor(&images)?,
@@ -118,35 +148,22 @@ impl ClassificationPipeline {
             names,
         };
         let target = match (&self.target, &self.target_draws) {
-            (Some(set), Some(draws)) => Some(self.target_batch(set.as_ref(), draws.batch(step))?),
+            (Some(set), Some(targets)) => {
+                let read = reading.samples(
+                    "target",
+                    &targets.batch(step),
+                    |draw, attempt| targets.attempt(seed, "target image", *draw, attempt),
+                    |index| set.get(index),
+                    |sample, rng, _| Ok((self.augment(&sample.image, rng), sample.name)),
+                )?;
+                bad.extend(read.bad);
+                let (images, names): (Vec<_>, _) = read.value.into_iter().unzip();
+                let image = self.tensor(&images)?;
+                Some(ClassificationTarget { image, names })
+            }
             _ => None,
         };
-        Ok(ClassificationBatch { source, target })
-    }
-
-    fn target_batch(
-        &self,
-        set: &dyn UnlabelledSet,
-        draws: Vec<Draw>,
-    ) -> Result<ClassificationTarget> {
-        let mut names = Vec::new();
-        let mut images = Vec::new();
-        for draw in draws {
-            let sample = set.get(draw.index)?;
-            images.push(self.augment(&sample.image, "target image", draw));
-            names.push(sample.name);
-        }
-        let image = self.tensor(&images)?;
-        Ok(ClassificationTarget { image, names })
-    }
-
-    fn augment(&self, image: &RgbImage, purpose: &str, draw: Draw) -> (RgbImage, bool) {
-        let mut rng = stream(self.seed, purpose, draw.number);
-        let drawn = self.config.transform.sample(&mut rng);
-        (self.config.transform.apply(image, &drawn), drawn.flip)
-    }
-
-    fn tensor(&self, images: &[(RgbImage, bool)]) -> Result<candle_core::Tensor> {
-        images_to_tensor(images, self.config.transform.size, &self.tables)
+        let value = ClassificationBatch { source, target };
+        Ok(Checked { value, bad })
     }
 }

@@ -91,4 +91,8 @@ impl<S: ClassifiedSet> UnlabelledSet for WithoutClasses<S> {
             valid: None,
         })
     }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        self.0.file(index).into_iter().collect()
+    }
 }

@@ -126,6 +126,14 @@ impl ImageTransform {
         }
     }
 
+    /// Side of the square that training images are squashed to first, in pixels.
+    pub fn first_side(&self) -> u32 {
+        match self.train {
+            Resizing::Squash => self.size,
+            _ => self.resize,
+        }
+    }
+
     /// A training image of `size` x `size` pixels, not mirrored yet: [`ValueTables::write`] mirrors.
     pub fn apply(&self, image: &RgbImage, drawn: &TrainTransform) -> RgbImage {
         let part = self.squash(image, self.train, &drawn.crop);

@@ -5,7 +5,7 @@
 //! first `_`; three sequences were filmed by day and one at dusk. Neighbouring frames are nearly
 //! equal, so domains and splits are made of whole recordings or of the release's own splits.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::GrayImage;
@@ -106,5 +106,9 @@ impl LabelledSet for CamVid {
 
     fn label(&self, index: usize) -> Result<(String, GrayImage)> {
         self.0.label(index)
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        LabelledSet::files(&self.0, index)
     }
 }

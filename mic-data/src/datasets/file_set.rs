@@ -145,6 +145,12 @@ impl LabelledSet for FileSet {
         let label = sample.label()?;
         Ok((sample.name.clone(), label.map.read(&label.path)?))
     }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        let sample = &self.samples[index];
+        let label = sample.label.as_ref().map(|label| label.path.clone());
+        std::iter::once(sample.image.clone()).chain(label).collect()
+    }
 }
 
 impl UnlabelledSet for FileSet {
@@ -154,5 +160,9 @@ impl UnlabelledSet for FileSet {
 
     fn get(&self, index: usize) -> Result<Unlabelled> {
         self.samples[index].read_image()
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        vec![self.samples[index].image.clone()]
     }
 }

@@ -72,6 +72,10 @@ impl LabelledSet for Folder {
     fn label(&self, index: usize) -> Result<(String, GrayImage)> {
         self.0.label(index)
     }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        LabelledSet::files(&self.0, index)
+    }
 }
 
 /// Images without labels: a target domain, or images to predict on.
@@ -108,5 +112,9 @@ impl UnlabelledSet for ImageFolder {
 
     fn get(&self, index: usize) -> Result<Unlabelled> {
         UnlabelledSet::get(&self.0, index)
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        UnlabelledSet::files(&self.0, index)
     }
 }

@@ -1,5 +1,7 @@
 //! Borders of target images in which pseudo-labels do not count.
 
+use std::path::PathBuf;
+
 use image::{GrayImage, Luma};
 
 use crate::sample::{Unlabelled, UnlabelledSet};
@@ -76,6 +78,10 @@ impl<S: UnlabelledSet> UnlabelledSet for WithMargins<S> {
         }
         sample.valid = Some(mask);
         Ok(sample)
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        self.set.files(index)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A range of a data set.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use image::GrayImage;
 
@@ -74,6 +75,10 @@ impl<S: LabelledSet> LabelledSet for Subset<S> {
     fn label(&self, index: usize) -> Result<(String, GrayImage)> {
         self.set.label(self.inner(index))
     }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        self.set.files(self.inner(index))
+    }
 }
 
 impl<S: UnlabelledSet> UnlabelledSet for Subset<S> {
@@ -83,5 +88,9 @@ impl<S: UnlabelledSet> UnlabelledSet for Subset<S> {
 
     fn get(&self, index: usize) -> Result<Unlabelled> {
         self.set.get(self.inner(index))
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        self.set.files(self.inner(index))
     }
 }

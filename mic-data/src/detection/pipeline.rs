@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use image::RgbImage;
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{BoxedBatch, DetectionBatch, ImageBatch, pad_images};
 use super::boxes::Objects;
-use super::sample::{DetectionImages, DetectionSet};
-use crate::rng::stream;
-use crate::samplers::{BatchSampler, Draw, Incomplete, SamplerConfig, aspect_groups};
+use super::sample::{Annotated, DetectionImages, DetectionSet};
+use crate::bad_samples::Checked;
+use crate::reading::{BatchPipeline, Reading};
+use crate::sample::Unlabelled;
+use crate::samplers::{BatchSampler, Incomplete, SamplerConfig, aspect_groups};
 use crate::transform::{DetectionResize, Flip, PilFilter, ValueTables, pil_resize};
 use crate::{Error, Result};
 
@@ -245,63 +248,28 @@ impl DetectionPipeline {
     ///
     /// Those of the sets.
     pub fn batch(&self, step: u64) -> Result<DetectionBatch> {
-        let target = match (&self.target, &self.target_draws) {
-            (Some(set), Some(draws)) => Some(self.target_batch(set.as_ref(), draws.batch(step))?),
-            _ => None,
-        };
-        Ok(DetectionBatch {
-            source: self.source_batch(self.source_draws.batch(step))?,
-            target,
-        })
+        Ok(self.read_batch(step, &Reading::STRICT)?.value)
     }
 
-    fn source_batch(&self, draws: Vec<Draw>) -> Result<BoxedBatch> {
+    fn augment_source(&self, sample: Annotated, mut rng: ChaCha8Rng) -> Result<BoxedSample> {
         let transform = &self.config.transform;
-        let (mut images, mut objects, mut names) = (Vec::new(), Vec::new(), Vec::new());
-        for draw in draws {
-            let sample = self.source.get(draw.index)?;
-            let (short, flip) = self.sample("source image", draw);
-            let mut of_image = sample.objects.for_training();
-            transform.apply_objects(&mut of_image, short, flip);
-            images.push((self.resized(&sample.name, &sample.image, short)?, flip.0));
-            objects.push(of_image);
-            names.push(sample.name);
-        }
-        let (image, sizes) = self.tensor(&images)?;
-        Ok(BoxedBatch {
-            image,
-            sizes,
-            objects,
-            names,
-        })
+        let (short, flip) = transform.sample(&mut rng);
+        let mut objects = sample.objects.for_training();
+        transform.apply_objects(&mut objects, short, flip);
+        let image = self.resized(&sample.name, &sample.image, short)?;
+        Ok(((image, flip.0), objects, sample.name))
     }
 
-    fn target_batch(&self, set: &dyn DetectionImages, draws: Vec<Draw>) -> Result<ImageBatch> {
-        let (mut images, mut original, mut names) = (Vec::new(), Vec::new(), Vec::new());
-        for draw in draws {
-            let sample = set.get(draw.index)?;
-            let (short, flip) = self.sample("target image", draw);
-            original.push(sample.image.dimensions());
-            images.push((self.resized(&sample.name, &sample.image, short)?, flip.0));
-            names.push(sample.name);
-        }
-        let (image, sizes) = self.tensor(&images)?;
-        Ok(ImageBatch {
-            image,
-            sizes,
-            original,
-            names,
-        })
+    fn augment_target(&self, sample: Unlabelled, mut rng: ChaCha8Rng) -> Result<TargetSample> {
+        let (short, flip) = self.config.transform.sample(&mut rng);
+        let original = sample.image.dimensions();
+        let image = self.resized(&sample.name, &sample.image, short)?;
+        Ok(((image, flip.0), original, sample.name))
     }
 
     fn resized(&self, name: &str, image: &RgbImage, short: u32) -> Result<RgbImage> {
         let resized = self.config.transform.apply_image(image, short);
         resized.map_err(|error| Error::Invalid(format!("{name:?}: {error}")))
-    }
-
-    fn sample(&self, purpose: &str, draw: Draw) -> (u32, Flip) {
-        let mut rng = stream(self.seed, purpose, draw.number);
-        self.config.transform.sample(&mut rng)
     }
 
     fn tensor(
@@ -311,5 +279,68 @@ impl DetectionPipeline {
         let sizes = images.iter().map(|(image, _)| image.dimensions()).collect();
         let image = pad_images(images, &self.tables, self.config.transform.divisor)?;
         Ok((image, sizes))
+    }
+}
+
+/// A source image, whether to mirror it, its objects and its name.
+type BoxedSample = ((RgbImage, bool), Objects, String);
+
+/// A target image, whether to mirror it, its size before it was resized and its name.
+type TargetSample = ((RgbImage, bool), (u32, u32), String);
+
+impl BatchPipeline for DetectionPipeline {
+    type Batch = DetectionBatch;
+
+    fn read_batch(&self, step: u64, reading: &Reading) -> Result<Checked<DetectionBatch>> {
+        let (seed, sources) = (self.seed, &self.source_draws);
+        let read = reading.samples(
+            "source",
+            &sources.batch(step),
+            |draw, attempt| sources.attempt(seed, "source image", *draw, attempt),
+            |index| self.source.get(index),
+            |sample, rng, _| self.augment_source(sample, rng),
+        )?;
+        let mut bad = read.bad;
+        let (mut images, mut objects, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (image, of_image, name) in read.value {
+            images.push(image);
+            objects.push(of_image);
+            names.push(name);
+        }
+        let (image, sizes) = self.tensor(&images)?;
+        let source = BoxedBatch {
+            image,
+            sizes,
+            objects,
+            names,
+        };
+        let target = match (&self.target, &self.target_draws) {
+            (Some(set), Some(targets)) => {
+                let read = reading.samples(
+                    "target",
+                    &targets.batch(step),
+                    |draw, attempt| targets.attempt(seed, "target image", *draw, attempt),
+                    |index| set.get(index),
+                    |sample, rng, _| self.augment_target(sample, rng),
+                )?;
+                bad.extend(read.bad);
+                let (mut images, mut original, mut names) = (Vec::new(), Vec::new(), Vec::new());
+                for (image, size, name) in read.value {
+                    images.push(image);
+                    original.push(size);
+                    names.push(name);
+                }
+                let (image, sizes) = self.tensor(&images)?;
+                Some(ImageBatch {
+                    image,
+                    sizes,
+                    original,
+                    names,
+                })
+            }
+            _ => None,
+        };
+        let value = DetectionBatch { source, target };
+        Ok(Checked { value, bad })
     }
 }

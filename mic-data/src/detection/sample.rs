@@ -105,6 +105,12 @@ pub trait DetectionImages: UnlabelledSet {
     fn size(&self, index: usize) -> Result<(u32, u32)>;
 }
 
+impl<S: DetectionImages + ?Sized> DetectionImages for Arc<S> {
+    fn size(&self, index: usize) -> Result<(u32, u32)> {
+        (**self).size(index)
+    }
+}
+
 /// A set seen without its objects: how a set with ground truth becomes a target.
 #[derive(Clone, Debug)]
 pub struct WithoutObjects<S>(pub S);
@@ -120,6 +126,10 @@ impl<S: DetectionSet> UnlabelledSet for WithoutObjects<S> {
             image: self.0.pixels(index)?,
             valid: None,
         })
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        vec![self.0.path(index)]
     }
 }
 
@@ -156,6 +166,10 @@ impl UnlabelledSet for FolderImages {
             image: read_image(&file.path)?,
             valid: None,
         })
+    }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        vec![self.0[index].path.clone()]
     }
 }
 

@@ -177,6 +177,11 @@ impl UnlabelledSet for ImagesConcat {
         let (set, index) = self.sets.find(index);
         set.get(index)
     }
+
+    fn files(&self, index: usize) -> Vec<PathBuf> {
+        let (set, index) = self.sets.find(index);
+        set.files(index)
+    }
 }
 
 impl DetectionImages for ImagesConcat {

@@ -12,6 +12,7 @@
 
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use image::codecs::jpeg::JpegDecoder;
 use image::{ImageDecoder, RgbImage};
@@ -24,6 +25,20 @@ use crate::{Error, Result};
 /// Bytes that decoding one file may take, unless another limit is given: 1 GiB, enough for a PNG
 /// of 350 million pixels or a JPEG of 75 million.
 pub const DECODE_LIMIT: u64 = 1 << 30;
+
+/// The limit of this process.
+static LIMIT: AtomicU64 = AtomicU64::new(DECODE_LIMIT);
+
+/// Sets the bytes that decoding one image or label may take from now on, where a call gives no limit
+/// of its own. Memory is the whole process's, and so is this limit.
+pub fn set_decode_limit(bytes: u64) {
+    LIMIT.store(bytes, Ordering::Relaxed);
+}
+
+/// What [`set_decode_limit`] set, else [`DECODE_LIMIT`].
+pub fn decode_limit() -> u64 {
+    LIMIT.load(Ordering::Relaxed)
+}
 
 /// What a decoder holds besides the pixels: tables, windows and a few lines.
 const WORKSPACE: u64 = 1 << 20;

@@ -5,13 +5,13 @@ use std::path::Path;
 use image::RgbImage;
 use png::{BitDepth, ColorType, Transformations};
 
-use super::decode::{DECODE_LIMIT, JPEG_MAGIC, open_png, read_frame};
+use super::decode::{JPEG_MAGIC, decode_limit, open_png, read_frame};
 use super::read::{damaged, read_bytes};
 use crate::label_map::{RawIds, RawLabel};
 use crate::parallel::catching;
 use crate::{Error, Result};
 
-/// Reads the ids of a label PNG, within [`DECODE_LIMIT`]: grey values of any depth, or the
+/// Reads the ids of a label PNG, within [`decode_limit`]: grey values of any depth, or the
 /// **indices** of a palette image, never its colours. Transparency is dropped.
 ///
 /// # Errors
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// [`Error::Io`] if the file cannot be read, [`Error::Decode`] if it is no PNG, is damaged, cut
 /// short or too large for the memory limit, or holds colours instead of ids.
 pub fn read_label(path: &Path) -> Result<RawLabel> {
-    read_label_within(path, DECODE_LIMIT)
+    read_label_within(path, decode_limit())
 }
 
 /// As [`read_label`], with a limit on the bytes of memory that decoding takes.
@@ -47,7 +47,7 @@ pub fn read_label_within(path: &Path, limit: u64) -> Result<RawLabel> {
 ///
 /// Those of [`read_label`], colours aside.
 pub fn read_first_channel(path: &Path) -> Result<RawLabel> {
-    Ok(Png::decode(path, DECODE_LIMIT)?.first_channel())
+    Ok(Png::decode(path, decode_limit())?.first_channel())
 }
 
 /// Reads a PNG whose colours stand for classes. Palette images give the colours of their palette,
@@ -57,7 +57,7 @@ pub fn read_first_channel(path: &Path) -> Result<RawLabel> {
 ///
 /// Those of [`read_label`], colours aside.
 pub fn read_colours(path: &Path) -> Result<RgbImage> {
-    Png::decode(path, DECODE_LIMIT)?.colours(path)
+    Png::decode(path, decode_limit())?.colours(path)
 }
 
 /// A PNG as stored, without any conversion.

@@ -10,7 +10,7 @@ mod scan;
 mod write;
 
 pub use colours::{StoredColours, stored_colours};
-pub use decode::DECODE_LIMIT;
+pub use decode::{DECODE_LIMIT, decode_limit, set_decode_limit};
 pub use inputs::{InputFile, InputFiles, input_files};
 pub use label::{read_colours, read_first_channel, read_label, read_label_within};
 pub use natural::natural;

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use image::RgbImage;
 
-use super::decode::{DECODE_LIMIT, decode};
+use super::decode::{decode, decode_limit};
 use crate::{Error, LabelMap, Result, sample::Labelled};
 
-/// Reads a PNG or JPEG as 8-bit RGB, within [`DECODE_LIMIT`]. Grey and palette images become RGB,
+/// Reads a PNG or JPEG as 8-bit RGB, within [`decode_limit`]. Grey and palette images become RGB,
 /// transparency is dropped, of 16 bits the high eight stay, and a stored orientation is not applied.
 ///
 /// The pixels of a PNG are exact. Those of a JPEG with subsampled colours (4:2:0, baseline or
@@ -20,7 +20,7 @@ use crate::{Error, LabelMap, Result, sample::Labelled};
 /// [`Error::Io`] if the file cannot be read, [`Error::Decode`] if it is neither PNG nor JPEG,
 /// damaged, cut short, or too large for the memory limit.
 pub fn read_image(path: &Path) -> Result<RgbImage> {
-    read_image_within(path, DECODE_LIMIT)
+    read_image_within(path, decode_limit())
 }
 
 /// As [`read_image`], with a limit on the bytes of memory that decoding takes, the content of the

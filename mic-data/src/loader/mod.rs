@@ -52,7 +52,8 @@ pub struct OrderedLoader<T> {
 }
 
 struct Shared<T> {
-    make: Box<dyn Fn(u64) -> Result<T> + Send + Sync>,
+    make: Box<Make<T>>,
+    threads: usize,
     size: fn(&T) -> u64,
     state: Mutex<State<T>>,
     /// A result came in, or it is time to stop.
@@ -60,6 +61,9 @@ struct Shared<T> {
     /// There may be a step to make, or it is time to stop.
     free: Condvar,
 }
+
+/// The result of a step, made with that many threads.
+type Make<T> = dyn Fn(u64, usize) -> Result<T> + Send + Sync;
 
 struct State<T> {
     queue: Queue<T>,
@@ -78,7 +82,7 @@ impl<T: Send + 'static> OrderedLoader<T> {
             memory: u64::MAX,
             ..LoaderConfig::new(threads)
         };
-        Self::start(start, &config, |_| 0, make)
+        Self::start(start, &config, |_| 0, move |step, _| make(step))
     }
 
     /// Starts workers that keep to the limits of `config`.
@@ -90,6 +94,20 @@ impl<T: Send + 'static> OrderedLoader<T> {
     where
         T: MemorySize,
     {
+        Self::start(start, config, T::memory_size, move |step, _| make(step))
+    }
+
+    /// As [`OrderedLoader::with_config`], with `make(step, threads)` told how many threads it may
+    /// use: 1 as long as the workers have steps to make, and those that would be idle as well where
+    /// the limits allow no other step, as before the first result.
+    pub fn with_idle_threads(
+        start: u64,
+        config: &LoaderConfig,
+        make: impl Fn(u64, usize) -> Result<T> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: MemorySize,
+    {
         Self::start(start, config, T::memory_size, make)
     }
 
@@ -97,7 +115,7 @@ impl<T: Send + 'static> OrderedLoader<T> {
         start: u64,
         config: &LoaderConfig,
         size: fn(&T) -> u64,
-        make: impl Fn(u64) -> Result<T> + Send + Sync + 'static,
+        make: impl Fn(u64, usize) -> Result<T> + Send + Sync + 'static,
     ) -> Self {
         let state = State {
             queue: Queue::new(start, config.ahead as u64, config.memory),
@@ -105,6 +123,7 @@ impl<T: Send + 'static> OrderedLoader<T> {
         };
         let shared = Arc::new(Shared {
             make: Box::new(make),
+            threads: config.threads,
             size,
             state: Mutex::new(state),
             made: Condvar::new(),
@@ -146,8 +165,9 @@ impl<T> Shared<T> {
                 state = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
+            let threads = state.queue.threads_for_one(self.threads);
             drop(state);
-            let result = catching(|| (self.make)(step));
+            let result = catching(|| (self.make)(step, threads));
             let size = result.as_ref().map_or(0, self.size);
             state = lock(&self.state);
             state.queue.put(step, result, size);
@@ -179,7 +199,7 @@ impl<T> Shared<T> {
         let step = state.queue.next_asked;
         state.queue.next_asked += 1;
         drop(state);
-        catching(|| (self.make)(step))
+        catching(|| (self.make)(step, 1))
     }
 }
 
@@ -293,6 +313,29 @@ mod tests {
             assert!((20..=40).contains(&stats.peak_memory), "{stats:?}");
             assert_eq!(stats.handed_out, 200);
         }
+    }
+
+    #[test]
+    fn idle_workers_help_with_the_only_step() {
+        // Nothing is known of the sizes before the first result, and one result fills the memory.
+        let config = LoaderConfig {
+            threads: 4,
+            ahead: 8,
+            memory: 9,
+        };
+        let make = |step, threads| {
+            assert!((1..=4).contains(&threads));
+            Ok(Block(step * 9 + threads as u64))
+        };
+        let mut loader = OrderedLoader::with_idle_threads(0, &config, make);
+        assert_eq!(loader.next().unwrap().unwrap().0, 4);
+        let unlimited = LoaderConfig {
+            memory: u64::MAX,
+            ..config
+        };
+        let make = |_, threads| Ok(Block(threads as u64));
+        let mut loader = OrderedLoader::with_idle_threads(0, &unlimited, make);
+        assert_eq!(loader.next().unwrap().unwrap().0, 1);
     }
 
     #[test]

@@ -52,15 +52,27 @@ impl<T> Queue<T> {
 
     /// A step to make now, if there is one that may be made.
     pub(super) fn take_up(&mut self) -> Option<u64> {
-        let step = self.again.first().copied().unwrap_or(self.next_in);
-        if step >= self.next_asked + self.ahead || step != self.next_out && !self.has_room() {
-            return None;
-        }
+        let step = self.next_to_make()?;
         if !self.again.remove(&step) {
             self.next_in += 1;
         }
         self.in_work += 1;
         Some(step)
+    }
+
+    fn next_to_make(&self) -> Option<u64> {
+        let step = self.again.first().copied().unwrap_or(self.next_in);
+        let allowed = step < self.next_asked + self.ahead;
+        (allowed && (step == self.next_out || self.has_room())).then_some(step)
+    }
+
+    /// How many of all `threads` a step just taken up may use: its own and, if no other step may be
+    /// made now, the idle ones.
+    pub(super) fn threads_for_one(&self, threads: usize) -> usize {
+        match self.next_to_make() {
+            Some(_) => 1,
+            None => 1 + threads.saturating_sub(self.in_work as usize),
+        }
     }
 
     /// Whether one more result is expected to fit. The first result tells how large they are.

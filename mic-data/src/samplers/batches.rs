@@ -1,9 +1,12 @@
 //! Shuffled passes over a set, cut into batches.
 
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::grouping::Grouping;
 use crate::permutation::Permutation;
+use crate::rng::stream;
 use crate::{Error, Result};
 
 /// What happens to a batch for which the pass has too few samples left.
@@ -143,6 +146,27 @@ impl BatchSampler {
     /// Batches of a pass.
     pub fn batches_per_pass(&self) -> u64 {
         self.per_pass
+    }
+
+    /// The sample of a draw at attempt `attempt`, counted from 0, and the generator of its
+    /// augmentation from the stream `purpose`: later attempts take the place of samples that cannot
+    /// be read, any of the same group.
+    pub(crate) fn attempt(
+        &self,
+        seed: u64,
+        purpose: &str,
+        draw: Draw,
+        attempt: u64,
+    ) -> (usize, ChaCha8Rng) {
+        if attempt == 0 {
+            return (draw.index, stream(seed, purpose, draw.number));
+        }
+        let mut rng = stream(seed, &format!("{purpose} again {attempt}"), draw.number);
+        let index = match &self.grouping {
+            Some(grouping) => grouping.another(draw.index, &mut rng),
+            None => rng.random_range(0..self.len as usize),
+        };
+        (index, rng)
     }
 
     /// This rank's samples of the batch of a step.

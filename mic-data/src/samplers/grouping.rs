@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use rand::Rng;
+
 use super::batches::Incomplete;
 use crate::parallel::lock;
 use crate::permutation::Permutation;
@@ -52,6 +54,22 @@ impl Grouping {
         }
         counts.retain(|count| *count > 0);
         counts
+    }
+
+    /// A sample of the group of `index`, each equally likely.
+    pub(super) fn another(&self, index: usize, rng: &mut impl Rng) -> usize {
+        let group = self.groups[index];
+        // Every draw hits a group with its share of the set, so few draws are needed; a group that
+        // is all but empty is searched through.
+        for _ in 0..64 {
+            let other = rng.random_range(0..self.groups.len());
+            if self.groups[other] == group {
+                return other;
+            }
+        }
+        let mut members = (0..self.groups.len()).filter(|other| self.groups[*other] == group);
+        let count = members.clone().count();
+        members.nth(rng.random_range(0..count)).unwrap_or(index)
     }
 
     /// The batches of a pass.

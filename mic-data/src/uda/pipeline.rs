@@ -8,11 +8,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::assemble::{Drawn, source_batch, target_batch};
 use super::config::PipelineConfig;
-use crate::bad_samples::{BadSample, Checked, read_one};
+use crate::bad_samples::Checked;
 use crate::batch::UdaBatch;
 use crate::class_stats::ClassStats;
 use crate::permutation::Permutation;
 use crate::rare_class_sampling::{RareClassSampler, RareDraw};
+use crate::reading::{BatchPipeline, Reading};
 use crate::rng::stream;
 use crate::sample::{Labelled, LabelledSet, Unlabelled, UnlabelledSet};
 use crate::transform::{
@@ -97,43 +98,7 @@ impl UdaPipeline {
     /// Those of the data sets; [`Error::Invalid`] if an image and its label or mask, or (without
     /// `crop`) the images of a domain, differ in size.
     pub fn batch(&self, step: u64) -> Result<UdaBatch> {
-        self.make(step, &mut None)
-    }
-
-    /// As [`UdaPipeline::batch`], with other draws in place of samples that cannot be read.
-    /// Count them with [`BadSamples`](crate::BadSamples).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] if a hundred replacements cannot be read either, and the errors of
-    /// [`UdaPipeline::batch`] that come after reading.
-    pub fn checked_batch(&self, step: u64) -> Result<Checked<UdaBatch>> {
-        let mut bad = Some(Vec::new());
-        let value = self.make(step, &mut bad)?;
-        Ok(Checked {
-            value,
-            bad: bad.unwrap_or_default(),
-        })
-    }
-
-    fn make(&self, step: u64, bad: &mut Option<Vec<BadSample>>) -> Result<UdaBatch> {
-        let batch = self.config.batch as u64;
-        let draws = step * batch..(step + 1) * batch;
-        let (size, normalise) = (self.config.crop, &self.config.normalise);
-        let sources: Vec<_> = draws
-            .clone()
-            .map(|k| self.source_sample(k, bad.as_mut()))
-            .collect::<Result<_>>()?;
-        let source = source_batch(&sources, size, normalise)?;
-        let target = match &self.target {
-            None => None,
-            Some(set) => {
-                let targets = draws.map(|k| self.target_sample(set.as_ref(), k, bad.as_mut()));
-                let targets: Vec<_> = targets.collect::<Result<_>>()?;
-                Some(target_batch(&targets, size, normalise)?)
-            }
-        };
-        Ok(UdaBatch { source, target })
+        Ok(self.read_batch(step, &Reading::STRICT)?.value)
     }
 
     /// The generator of a draw, its image and its rare class.
@@ -148,18 +113,17 @@ impl UdaPipeline {
         (index, (rng, rare))
     }
 
-    fn source_sample(
+    fn read_source(&self, index: usize) -> Result<(usize, Labelled)> {
+        let sample = self.source.get(index)?;
+        check_size(&sample.name, &sample.image, &sample.label, "label")?;
+        Ok((index, sample))
+    }
+
+    fn augment_source(
         &self,
-        draw: u64,
-        bad: Option<&mut Vec<BadSample>>,
+        (index, mut sample): (usize, Labelled),
+        (mut rng, rare): (ChaCha8Rng, Option<RareDraw>),
     ) -> Result<Drawn<Labelled>> {
-        let pick = |attempt| self.pick_source(draw, attempt);
-        let read = |index| {
-            let sample = self.source.get(index)?;
-            check_size(&sample.name, &sample.image, &sample.label, "label")?;
-            Ok((index, sample))
-        };
-        let ((index, mut sample), (mut rng, rare)) = read_one("source", bad, pick, read)?;
         let rare = self.rare_classes.as_ref().zip(rare);
         if let Some((sampler, _)) = &rare
             && sampler.names()[index] != sample.name
@@ -206,28 +170,21 @@ impl UdaPipeline {
         }
     }
 
-    fn target_sample(
+    /// The generator of a draw and its image among `targets`.
+    fn pick_target(&self, targets: usize, draw: u64, attempt: u64) -> (usize, ChaCha8Rng) {
+        let mut rng = self.rng("target", draw, attempt);
+        let index = match self.rare_classes {
+            None if attempt == 0 => self.pair(draw).1,
+            _ => rng.random_range(0..targets),
+        };
+        (index, rng)
+    }
+
+    fn augment_target(
         &self,
-        set: &dyn UnlabelledSet,
-        draw: u64,
-        bad: Option<&mut Vec<BadSample>>,
+        mut sample: Unlabelled,
+        mut rng: ChaCha8Rng,
     ) -> Result<Drawn<Unlabelled>> {
-        let pick = |attempt| {
-            let mut rng = self.rng("target", draw, attempt);
-            let index = match self.rare_classes {
-                None if attempt == 0 => self.pair(draw).1,
-                _ => rng.random_range(0..set.len()),
-            };
-            (index, rng)
-        };
-        let read = |index| {
-            let sample = set.get(index)?;
-            if let Some(valid) = &sample.valid {
-                check_size(&sample.name, &sample.image, valid, "validity mask")?;
-            }
-            Ok(sample)
-        };
-        let (mut sample, mut rng) = read_one("target", bad, pick, read)?;
         let size = scaled(&sample.image, self.config.target_resize);
         let crop = match self.config.crop {
             Some(crop_size) => Crop::sample(&mut rng, size, crop_size),
@@ -263,6 +220,49 @@ impl UdaPipeline {
         let pair = order.get(draw % pairs);
         ((pair / targets) as usize, (pair % targets) as usize)
     }
+}
+
+impl BatchPipeline for UdaPipeline {
+    type Batch = UdaBatch;
+
+    fn read_batch(&self, step: u64, reading: &Reading) -> Result<Checked<UdaBatch>> {
+        let batch = self.config.batch as u64;
+        let draws: Vec<u64> = (step * batch..(step + 1) * batch).collect();
+        let (size, normalise) = (self.config.crop, &self.config.normalise);
+        let sources = reading.samples(
+            "source",
+            &draws,
+            |draw, attempt| self.pick_source(*draw, attempt),
+            |index| self.read_source(index),
+            |sample, drawn, _| self.augment_source(sample, drawn),
+        )?;
+        let source = source_batch(&sources.value, size, normalise)?;
+        let mut bad = sources.bad;
+        let target = match &self.target {
+            None => None,
+            Some(set) => {
+                let targets = reading.samples(
+                    "target",
+                    &draws,
+                    |draw, attempt| self.pick_target(set.len(), *draw, attempt),
+                    |index| read_target(set.as_ref(), index),
+                    |sample, rng, _| self.augment_target(sample, rng),
+                )?;
+                bad.extend(targets.bad);
+                Some(target_batch(&targets.value, size, normalise)?)
+            }
+        };
+        let value = UdaBatch { source, target };
+        Ok(Checked { value, bad })
+    }
+}
+
+fn read_target(set: &dyn UnlabelledSet, index: usize) -> Result<Unlabelled> {
+    let sample = set.get(index)?;
+    if let Some(valid) = &sample.valid {
+        check_size(&sample.name, &sample.image, valid, "validity mask")?;
+    }
+    Ok(sample)
 }
 
 /// The size of an image after resizing.

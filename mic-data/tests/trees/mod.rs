@@ -183,3 +183,27 @@ pub fn dark_zurich(root: &Path) {
         }
     }
 }
+
+/// The SegNet release of CamVid: frames of all recordings in three splits, 11 classes and void.
+pub fn camvid(root: &Path) {
+    let frames = [
+        ("train", ["0001TP_006690", "0006R0_f00930", "0016E5_00390"]),
+        ("val", ["0016E5_07959", "0016E5_07961", "0016E5_07963"]),
+        (
+            "test",
+            ["0001TP_008550", "Seq05VD_f00000", "Seq05VD_f00030"],
+        ),
+    ];
+    let mut seed = 0;
+    for (split, names) in frames {
+        for name in names {
+            seed += 1;
+            picture_at(&root.join(format!("{split}/{name}.png")), seed);
+            let label = root.join(format!("{split}annot/{name}.png"));
+            write_grey8(&label, SIZE, &ids_of(&CAMVID_IDS, seed as usize));
+        }
+    }
+}
+
+/// Sky, building, road, car and void.
+pub const CAMVID_IDS: [u8; 5] = [0, 1, 3, 8, 11];

@@ -93,6 +93,7 @@ fn refuse_several_processes() -> Result<()> {
 /// The configuration of the file, or of the run to go on with.
 fn configuration(args: &Args, own: &Path) -> Result<Config> {
     let mut sets = args.sets.clone();
+    sets.extend(args.run.sets());
     if let Some(file) = &args.init_from {
         let file = toml::Value::String(file.display().to_string());
         sets.push(format!("train.init_from={file}"));

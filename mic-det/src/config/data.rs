@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mic_data::LoadingOptions;
 use mic_data::detection::{
     Channels, DetectionConfig, DetectionPipelineConfig, DetectionTransform, Difficult,
 };
@@ -33,8 +34,8 @@ pub struct DataConfig {
     pub transform: DetectionTransform,
     /// Whether a batch holds only wide or only high images.
     pub group_by_aspect: bool,
-    /// Threads that prepare batches; 0 prepares them in the training thread.
-    pub loader_threads: usize,
+    /// How images are read and batches are made.
+    pub loading: LoadingOptions,
 }
 
 /// One set of images.
@@ -121,7 +122,7 @@ impl DataConfig {
             target_usable_only: raw.target_usable_only,
             transform: transform(raw)?,
             group_by_aspect: raw.group_by_aspect,
-            loader_threads: raw.loader_threads,
+            loading: loading(&raw.loading)?,
         })
     }
 
@@ -134,6 +135,12 @@ impl DataConfig {
             transform: self.transform.clone(),
         }
     }
+}
+
+fn loading(options: &LoadingOptions) -> Result<LoadingOptions> {
+    let checked = options.check();
+    checked.map_err(|error| Error::Config(error.to_string()))?;
+    Ok(options.clone())
 }
 
 fn transform(raw: &RawData) -> Result<DetectionTransform> {

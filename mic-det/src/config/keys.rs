@@ -1,5 +1,6 @@
 //! The keys that a configuration file may have.
 
+use mic_data::LoadingOptions;
 use mic_run::RunOptions;
 use mic_run::config::KnownKeys;
 
@@ -58,6 +59,10 @@ fn full() -> RawConfig {
             source: set.clone(),
             target: Some(set.clone()),
             test: Some(set),
+            loading: LoadingOptions {
+                cache: text(),
+                ..LoadingOptions::default()
+            },
             ..RawData::default()
         },
         method: RawMethod::default(),

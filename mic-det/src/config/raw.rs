@@ -1,5 +1,6 @@
 //! The configuration file as written: one TOML table a concept, every key with a default.
 
+use mic_data::LoadingOptions;
 use mic_run::RunOptions;
 use serde::{Deserialize, Serialize};
 
@@ -191,8 +192,9 @@ pub struct RawData {
     /// Choose the target's training images in the same way, as the published code does: by
     /// annotations that a true target does not have.
     pub target_usable_only: bool,
-    /// Threads that prepare batches; 0 prepares them in the training thread.
-    pub loader_threads: usize,
+    /// How images are read and batches are made.
+    #[serde(flatten)]
+    pub loading: LoadingOptions,
 }
 
 impl Default for RawData {
@@ -212,7 +214,7 @@ impl Default for RawData {
             group_by_aspect: true,
             source_usable_only: true,
             target_usable_only: false,
-            loader_threads: 2,
+            loading: LoadingOptions::default(),
         }
     }
 }

@@ -28,9 +28,11 @@ impl Config {
     /// Those of [`Config::from_file`].
     pub fn from_toml_str(text: &str, source_name: &str, sets: &[String]) -> Result<Self> {
         let raw: RawConfig = read(text, source_name, sets, &keys::known()?)?;
-        raw.check().map_err(|error| match error {
+        let config = raw.check().map_err(|error| match error {
             Error::Config(message) => Error::Config(format!("{source_name}: {message}")),
             other => other,
-        })
+        })?;
+        config.data.loading.limit_decoding();
+        Ok(config)
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::Evaluation;
+use crate::record::{BadSample, Evaluation};
 use crate::{Error, Result};
 
 /// The layout that this version writes and reads.
@@ -29,6 +29,9 @@ pub struct Progress {
     pub step: u64,
     /// Steps that were skipped because a loss or gradient was not finite.
     pub skipped: Vec<u64>,
+    /// Training samples that could not be read and were replaced.
+    #[serde(default)]
+    pub bad_samples: Vec<BadSample>,
     /// The evaluations so far.
     pub evaluations: Vec<Evaluation>,
     /// The best of them.

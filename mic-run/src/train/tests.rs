@@ -10,6 +10,7 @@ use super::*;
 use crate::checkpoint::{Content, newest};
 use crate::folder::Opening;
 use crate::learner::{NonFinite, Stepped};
+use crate::record::BadSample;
 
 /// A weight vector that follows a moving target, with a running mean that a failed step spoils.
 struct Toy {
@@ -21,6 +22,10 @@ struct Toy {
     bad: Vec<u64>,
     /// The score of an evaluation.
     score: fn(u64) -> Option<f64>,
+    /// Steps with the samples that they cannot read, and what is known of those.
+    unreadable: Vec<(u64, usize)>,
+    known: Vec<BadSample>,
+    told: usize,
     /// Asked to stop after this step.
     stop_after: Option<(u64, StopRequest)>,
 }
@@ -46,6 +51,9 @@ impl Toy {
             running: 0.0,
             before: 0.0,
             bad: Vec::new(),
+            unreadable: Vec::new(),
+            known: Vec::new(),
+            told: 0,
             score: |done| Some(1.0 / (1.0 + done as f64)),
             stop_after: None,
         }
@@ -61,6 +69,15 @@ impl Learner for Toy {
 
     fn step(&mut self, step: u64) -> Result<Stepped, ToyError> {
         self.before = self.running;
+        for (_, index) in self.unreadable.iter().filter(|(when, _)| *when == step) {
+            if self.known.iter().all(|known| known.index != *index) {
+                self.known.push(BadSample {
+                    set: "source".into(),
+                    index: *index,
+                    reason: format!("cannot decode {index}.png"),
+                });
+            }
+        }
         let at = (step as f64).sin();
         let loss = (self.weights[0].1.as_tensor() - at)?.sqr()?.sum_all()?;
         let mut value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
@@ -95,6 +112,17 @@ impl Learner for Toy {
             ToyError::NonFinite(found) => Some(found),
             _ => None,
         }
+    }
+
+    fn new_bad_samples(&mut self) -> Vec<BadSample> {
+        let new = self.known[self.told..].to_vec();
+        self.told = self.known.len();
+        new
+    }
+
+    fn restore_bad_samples(&mut self, known: &[BadSample]) {
+        self.known = known.to_vec();
+        self.told = known.len();
     }
 
     fn undo(&mut self) -> Result<(), ToyError> {
@@ -386,4 +414,31 @@ fn a_checkpoint_that_cannot_be_written_warns_or_stops() {
             assert!(notes.texts().iter().any(warned), "{:?}", notes.texts());
         }
     }
+}
+
+#[test]
+fn bad_samples_are_told_once_and_known_after_a_restart() {
+    let unreadable = vec![(2, 7), (3, 7), (4, 1), (19, 7), (20, 3)];
+    let at = tempfile::tempdir().unwrap();
+    let mut first = Toy::new();
+    first.unreadable = unreadable.clone();
+    first.stop_after = Some((17, StopRequest::default()));
+    let out = folder(at.path(), Opening::New);
+    let mut notes = Notes::default();
+    let begin = Progress::default();
+    run(&mut first, &plan(40), Some(&out), begin, &mut notes).unwrap();
+    let bad = |index: usize| {
+        format!("left out, as it cannot be used: source sample {index}: cannot decode {index}.png")
+    };
+    assert_eq!(notes.texts(), [bad(7), bad(1)]);
+    drop(out);
+
+    let out = folder(at.path(), Opening::Resume);
+    let (mut second, progress) = resumed(&out);
+    second.unreadable = unreadable;
+    let mut notes = Notes::default();
+    let outcome = run(&mut second, &plan(40), Some(&out), progress, &mut notes).unwrap();
+    assert_eq!(notes.texts(), [bad(3)]);
+    let listed = outcome.progress.bad_samples.iter().map(|bad| bad.index);
+    assert!(listed.eq([7, 1, 3]));
 }

@@ -210,6 +210,7 @@ fn stats(args: &StatsArgs) -> Result<()> {
         stats,
         read_from,
         notes,
+        ..
     } = sets::source_stats(&config, args.run.threads(), &|| bar.inc(1))?;
     bar.finish_and_clear();
     if !args.run.quiet {

@@ -104,6 +104,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 /// The configuration of the file, or of the run to go on with.
 fn configuration(args: &Args, own: &std::path::Path) -> Result<Config> {
     let mut sets = args.sets.clone();
+    sets.extend(args.run.sets());
     if let Some(file) = &args.init_from {
         let file = toml::Value::String(file.display().to_string());
         sets.push(format!("train.init_from={file}"));

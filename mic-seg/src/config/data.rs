@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use mic_data::transform::Normalise;
 use mic_data::uda::Photometric;
-use mic_data::{Classes, PipelineConfig, RcsConfig};
+use mic_data::{Classes, LoadingOptions, PipelineConfig, RcsConfig};
 
 use super::raw::{RawConfig, RawRcs, RawSet};
 use super::set::{Role, SetConfig};
-use crate::Result;
+use crate::{Error, Result};
 use mic_run::config::check::{at_least_one, not_negative, one_of, positive, refuse, size, within};
 
 /// The images of a run.
@@ -22,8 +22,8 @@ pub struct DataConfig {
     pub test: Option<SetConfig>,
     /// From samples to batches.
     pub pipeline: PipelineConfig,
-    /// Threads that prepare batches; 0 prepares them in the training thread.
-    pub loader_threads: usize,
+    /// How images are read and batches are made.
+    pub loading: LoadingOptions,
     /// Folder for class statistics where the set's own folder cannot be written to.
     pub stats_cache: Option<PathBuf>,
 }
@@ -78,10 +78,16 @@ impl DataConfig {
             target,
             test,
             pipeline,
-            loader_threads: data.loader_threads,
+            loading: loading(&data.loading)?,
             stats_cache: data.stats_cache.as_ref().map(PathBuf::from),
         })
     }
+}
+
+fn loading(options: &LoadingOptions) -> Result<LoadingOptions> {
+    let checked = options.check();
+    checked.map_err(|error| Error::Config(error.to_string()))?;
+    Ok(options.clone())
 }
 
 fn rare_class_sampling(raw: &RawRcs) -> Result<RcsConfig> {

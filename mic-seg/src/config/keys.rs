@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mic_data::LoadingOptions;
 use mic_run::RunOptions;
 use mic_run::config::KnownKeys;
 
@@ -84,7 +85,10 @@ fn full() -> RawConfig {
             photometric_distortion: data.photometric_distortion,
             rare_class_sampling: Some(RawRcs::default()),
             stats_cache: Some(String::new()),
-            loader_threads: data.loader_threads,
+            loading: LoadingOptions {
+                cache: Some(String::new()),
+                ..data.loading
+            },
         },
         method: RawMethod::default(),
         mask: Some(RawMask {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mic_data::LoadingOptions;
 use mic_run::RunOptions;
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +65,9 @@ pub struct RawData {
     pub rare_class_sampling: Option<RawRcs>,
     /// Folder for class statistics where the set's own folder cannot be written to.
     pub stats_cache: Option<String>,
-    /// Threads that prepare batches; 0 prepares them in the training thread.
-    pub loader_threads: usize,
+    /// How images are read and batches are made.
+    #[serde(flatten)]
+    pub loading: LoadingOptions,
 }
 
 impl Default for RawData {
@@ -85,7 +87,7 @@ impl Default for RawData {
             photometric_distortion: "none".into(),
             rare_class_sampling: None,
             stats_cache: None,
-            loader_threads: 2,
+            loading: LoadingOptions::default(),
         }
     }
 }
