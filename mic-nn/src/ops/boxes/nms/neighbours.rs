@@ -62,7 +62,7 @@ impl<T: Elem> Sized<T> {
 const LANES: usize = 8;
 const NONE: u32 = u32::MAX;
 
-/// Up to [`LANES`] kept boxes.
+/// Up to [`LANES`] kept boxes. The other places hold a box that shares nothing with any.
 struct Block<T> {
     corners: [[T; LANES]; 4],
     areas: [T; LANES],
@@ -148,8 +148,9 @@ impl<T: Elem> Cells<T> {
             .is_none_or(|b| b.len == LANES)
         {
             self.blocks.push(Block {
-                corners: [[T::zero(); LANES]; 4],
-                areas: [T::zero(); LANES],
+                // Right of and below everything, and ending before it begins.
+                corners: [1e30, 1e30, -1e30, -1e30].map(|v| [T::of(v); LANES]),
+                areas: [T::one(); LANES],
                 len: 0,
                 next: head,
             });
@@ -198,7 +199,7 @@ impl<T: Elem> Cells<T> {
             let mut any = false;
             for lane in 0..LANES {
                 let (shared, union) = self.compare(block, lane, sized);
-                any |= lane < block.len && shared > self.nearly * union;
+                any |= shared > self.nearly * union;
             }
             if any {
                 for lane in 0..block.len {
@@ -216,7 +217,8 @@ impl<T: Elem> Cells<T> {
     #[inline(always)]
     fn compare(&self, block: &Block<T>, lane: usize, sized: &Sized<T>) -> (T, T) {
         let [left, top, right, bottom] = sized.corners;
-        let [x1, y1, x2, y2] = block.corners.each_ref().map(|row| row[lane]);
+        let [x1, y1, x2, y2] = &block.corners;
+        let (x1, y1, x2, y2) = (x1[lane], y1[lane], x2[lane], y2[lane]);
         let width = positive(smaller(right, x2) - larger(left, x1) + self.extra);
         let height = positive(smaller(bottom, y2) - larger(top, y1) + self.extra);
         let shared = width * height;
