@@ -142,7 +142,7 @@ fn by_score<T: Elem>(scores: &[T]) -> Vec<u32> {
     let mut keys: Vec<(u64, u32)> = scores
         .iter()
         .zip(0..)
-        .map(|(score, i)| (key(score.to_f64()), i))
+        .map(|(&score, i)| (key(score.to_f64()), i))
         .collect();
     keys.sort_unstable();
     keys.into_iter().map(|(_, i)| i).collect()
