@@ -131,6 +131,10 @@ def trained(spec, layout="channels first"):
         from peer_iteration import Iteration
 
         training = Iteration(spec)
+    elif spec["architecture"]["kind"] == "classifier":
+        from peer_classifier import Iteration
+
+        training = Iteration(spec)
     else:
         training = Training(spec)
     training.place(LAYOUTS[layout])

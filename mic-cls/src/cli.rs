@@ -1,7 +1,9 @@
 //! The command line of `mic-cls`.
 
 mod config;
+mod data;
 mod eval;
+mod features;
 mod predict;
 mod train;
 
@@ -31,6 +33,8 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Config(config::Args),
+    Data(data::Args),
+    Features(features::Args),
     /// Look at runs.
     Runs {
         #[command(subcommand)]
@@ -45,6 +49,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Data(args) => data::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Features(args) => features::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
     };
     exit(done, |error| matches!(error, Error::Config(_)))

@@ -1,6 +1,7 @@
 //! Measuring a classifier on labelled images.
 
 use candle_core::Tensor;
+use mic_data::classification::EvaluationSet;
 use mic_nn::forward::Forward;
 
 use crate::metrics::Tally;
@@ -36,6 +37,17 @@ pub fn evaluate(
         Some(_) => Ok(tally),
         None => Err(Error::Run("there is no image to evaluate on".into())),
     }
+}
+
+/// The batches of a set, in its order.
+pub fn batches(set: &EvaluationSet) -> impl Iterator<Item = Result<EvalBatch>> {
+    (0..set.batches()).map(|index| {
+        let batch = set.batch(index)?;
+        Ok(EvalBatch {
+            images: batch.image,
+            labels: batch.class,
+        })
+    })
 }
 
 /// Class scores (B, K) of images (B, 3, H, W) with running statistics and without a graph.

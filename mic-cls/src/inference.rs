@@ -6,12 +6,13 @@ use candle_core::{Device, Tensor};
 use image::RgbImage;
 use mic_data::classification::SourceConfig;
 use mic_data::transform::ValueTables;
+use mic_nn::forward::Forward;
 use mic_nn::ops;
 use rand::SeedableRng;
 
 use crate::config::{Config, Evaluated};
 use crate::evaluate::logits;
-use crate::model::{ClassifierConfig, Network};
+use crate::model::{ClassifierConfig, Network, Output};
 use crate::{Error, Result, weights};
 
 /// A trained network with the pipeline around it.
@@ -99,6 +100,15 @@ impl Predictor {
         }
         let logits = logits(&self.network, &self.input(images)?)?;
         Ok(ops::softmax(&logits, 1)?.to_vec2()?)
+    }
+
+    /// What the head sees of every image, and its class scores. At least one image.
+    ///
+    /// # Errors
+    /// An image without pixels.
+    pub fn features(&self, images: &[RgbImage]) -> Result<Output> {
+        let mode = Forward::eval();
+        Ok(self.network.net.forward(&self.input(images)?, &mode)?)
     }
 
     fn input(&self, images: &[RgbImage]) -> Result<Tensor> {

@@ -18,7 +18,7 @@ use mic_run::record::{Evaluation, Histogram, Picture};
 use mic_run::{Learner, NonFinite, Stepped};
 
 use crate::config::{Config, Evaluated};
-use crate::evaluate::{EvalBatch, evaluate, logits};
+use crate::evaluate::{batches, evaluate, logits};
 use crate::metrics::{Confusion, argmax};
 use crate::model::Network;
 use crate::pictures::{self, confusion_matrix};
@@ -171,14 +171,7 @@ impl Learner for ClsLearner {
         let Some(test) = &self.test else {
             return Ok(None);
         };
-        let batches = (0..test.batches.batches()).map(|index| {
-            let batch = test.batches.batch(index)?;
-            Ok(EvalBatch {
-                images: batch.image,
-                labels: batch.class,
-            })
-        });
-        let tally = evaluate(self.evaluated(), 5, batches)?;
+        let tally = evaluate(self.evaluated(), 5, batches(&test.batches))?;
         let evaluation = tally.evaluation(&self.classes, self.config.train.select);
         self.confusion = Some(tally.confusion);
         Ok(Some(evaluation))

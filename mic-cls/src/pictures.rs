@@ -20,7 +20,7 @@ const NO_IMAGES: Rgb<u8> = Rgb([200, 200, 200]);
 
 /// True classes from top to bottom, predicted ones from left to right: white for none of a class's
 /// images, dark blue for all of them, grey for a class without images.
-pub(crate) fn confusion_matrix(confusion: &Confusion) -> Picture {
+pub fn confusion_matrix(confusion: &Confusion) -> Picture {
     let classes = confusion.classes();
     let cell = (MATRIX / classes.max(1)).clamp(1, CELL) as u32;
     let side = classes as u32 * cell;

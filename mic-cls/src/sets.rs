@@ -94,14 +94,19 @@ fn every_class_has_images(set: &SetConfig, images: &dyn ClassifiedSet) -> Result
     refuse_empty_class(set, images, why)
 }
 
-fn refuse_empty_class(set: &SetConfig, images: &dyn ClassifiedSet, why: &str) -> Result<()> {
-    let names = images.class_names();
-    let mut counts = vec![0usize; names.len()];
+/// Images of each class.
+pub(crate) fn class_counts(images: &dyn ClassifiedSet) -> Vec<u64> {
+    let mut counts = vec![0; images.class_names().len()];
     for index in 0..images.len() {
         if let Some(count) = counts.get_mut(images.class(index) as usize) {
             *count += 1;
         }
     }
+    counts
+}
+
+fn refuse_empty_class(set: &SetConfig, images: &dyn ClassifiedSet, why: &str) -> Result<()> {
+    let (names, counts) = (images.class_names(), class_counts(images));
     match counts.iter().position(|count| *count == 0) {
         Some(class) => Err(Error::Config(format!(
             "{}: class {:?} has no image: {why}",

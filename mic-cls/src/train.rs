@@ -1,10 +1,12 @@
 //! Training: from a configuration and its images to a trained network.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use mic_data::classification::{
-    ClassificationPipeline, ClassificationPipelineConfig, EvaluationSet,
+    ClassificationPipeline, ClassificationPipelineConfig, ClassifiedSet, EvaluationSet,
 };
 use mic_data::rng::stream;
 use mic_nn::forward::RandomDrops;
@@ -13,10 +15,12 @@ use mic_run::Learner;
 use mic_run::train::{Outcome, Plan, Session};
 
 use crate::config::Config;
+use crate::evaluate::{batches, evaluate};
 use crate::learner::{ClsLearner, Test};
+use crate::metrics::Tally;
 use crate::model::{ClassifierConfig, Network};
 use crate::sets::Sets;
-use crate::uda::{Adaptation, ClsBatch, Draws, Options};
+use crate::uda::{Adaptation, ClsBatch, Draws, Options, STUDENT, TEACHER};
 use crate::{Error, Result, weights};
 
 /// The method that a configuration names, with its networks, holding the weights that the run starts
@@ -64,6 +68,58 @@ pub struct Trained {
     pub outcome: Outcome,
     /// The trained method.
     pub adaptation: Adaptation,
+    /// The configuration, with the names of the classes.
+    pub config: Config,
+}
+
+impl Trained {
+    /// Writes the student and, as `ema_model.*`, its teacher, with the configuration.
+    ///
+    /// # Errors
+    /// An unwritable file.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let tensors = self.adaptation.state()?.into_iter();
+        let networks = tensors.filter(|(name, _)| {
+            let wanted = [STUDENT, TEACHER];
+            wanted.iter().any(|prefix| name.starts_with(prefix))
+        });
+        let config = HashMap::from([("config".to_owned(), self.config.to_toml()?)]);
+        weights::write(path, &networks.collect::<Vec<_>>(), config)
+    }
+
+    /// What the student says of the images of a labelled set.
+    ///
+    /// # Errors
+    /// Images that cannot be read, or none.
+    pub fn measure(&self, set: Arc<dyn ClassifiedSet>) -> Result<Tally> {
+        let set = self.batches(set)?;
+        evaluate(self.adaptation.student(), 5, batches(&set))
+    }
+
+    /// What the teacher says of the images of a labelled set, in batches as in training (without the
+    /// images that are left over); `None` without a teacher or a whole batch.
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn measure_teacher(&self, set: Arc<dyn ClassifiedSet>) -> Result<Option<Tally>> {
+        let whole = set.len() / self.config.train.batch;
+        let Some(teacher) = self.adaptation.teacher().filter(|_| whole > 0) else {
+            return Ok(None);
+        };
+        let set = self.batches(set)?;
+        let mut tally = Tally::new(teacher.network().config.classes, 1);
+        for batch in batches(&set).take(whole) {
+            let batch = batch?;
+            tally.add(&teacher.logits(&batch.images)?, &batch.labels)?;
+        }
+        Ok(Some(tally))
+    }
+
+    fn batches(&self, set: Arc<dyn ClassifiedSet>) -> Result<EvaluationSet> {
+        let transform = self.config.data.transform.clone();
+        let batch = self.config.train.batch;
+        Ok(EvaluationSet::new(set, batch, transform)?)
+    }
 }
 
 /// What the training loop is to do.
@@ -105,6 +161,7 @@ pub fn run(
         Ok(Trained {
             outcome,
             adaptation: learner.into_adaptation(),
+            config: config.clone().with_classes(sets.source.class_names())?,
         })
     })?
 }

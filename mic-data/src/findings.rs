@@ -87,7 +87,7 @@ impl Findings {
 }
 
 /// A number that differs between different images.
-fn digest(image: &RgbImage) -> u64 {
+pub(crate) fn digest(image: &RgbImage) -> u64 {
     let mut hasher = DefaultHasher::new();
     image.dimensions().hash(&mut hasher);
     image.as_raw().hash(&mut hasher);

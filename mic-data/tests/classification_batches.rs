@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
+use mic_data::check::Report;
 use mic_data::classification::*;
 use mic_data::findings::Severity;
 use mic_data::{OrderedLoader, UnlabelledSet};
@@ -226,73 +227,107 @@ fn a_check_counts_classes_and_names_bad_files() {
         .save(root.join("source/0/thin.png"))
         .unwrap();
     let set = ClassFolders::open(&root.join("source")).unwrap();
-    let findings = check_classification(&set, 2).unwrap();
-    assert_eq!(findings.samples, 10);
-    assert_eq!(findings.counts, [("0".to_owned(), 5), ("1".to_owned(), 5)]);
-    assert!(findings.has_errors());
-    let found = findings.findings.iter().map(|f| {
-        (
-            f.severity,
-            f.file.as_ref().unwrap().to_string_lossy().into_owned(),
-        )
-    });
-    let found: Vec<_> = found.collect();
-    let expected = [
-        (Severity::Warning, "0/thin.png"),
-        (Severity::Error, "1/broken.png"),
-        (Severity::Error, "1/empty.jpg"),
-    ];
-    assert!(
-        found
-            .iter()
-            .zip(expected)
-            .all(|(f, e)| (f.0, f.1.as_str()) == e),
-        "{found:?}"
-    );
-    assert_eq!(found.len(), 3);
-    let lonely = ImageList::read(
-        &{
-            let list = root.join("list.txt");
-            fs::write(&list, "source/0/0.png 0\n").unwrap();
-            list
-        },
-        root,
-        names(&["x", "y"]),
-    );
-    let findings = check_classification(&lonely.unwrap(), 1).unwrap();
-    assert!(!findings.has_errors());
-    let messages: Vec<_> = findings
+    let (report, looked) = check(ClassSubject::Classified(&set));
+    assert_eq!((looked.images, looked.counts), (10, Some(vec![5, 5])));
+    let found: Vec<_> = report
         .findings
         .iter()
-        .map(|f| f.message.as_str())
+        .filter_map(|f| Some((f.severity, f.file.as_ref()?.to_str()?)))
         .collect();
-    assert!(
-        messages.contains(&"class \"y\" has no image"),
-        "{messages:?}"
+    assert_eq!(
+        found,
+        [
+            (Severity::Warning, "0/thin.png"),
+            (Severity::Error, "1/broken.png"),
+            (Severity::Error, "1/empty.jpg"),
+        ]
     );
-    fs::write(
-        root.join("list.txt"),
-        "source/0/0.png 0\nsource/0/0.png 1\n",
-    )
-    .unwrap();
-    let twice = ImageList::read(&root.join("list.txt"), root, names(&["x", "y"])).unwrap();
-    let findings = check_classification(&twice, 1).unwrap();
-    assert!(
-        findings.findings[0].message.contains("the classes 0 and 1"),
-        "{findings:?}"
-    );
+}
+
+fn check(set: ClassSubject<'_>) -> (Report, LookedAt) {
+    let mut report = Report::new("test");
+    let looked = check_class_set(&mut report, "set", set, 2, &|| ()).unwrap();
+    (report, looked)
+}
+
+#[test]
+fn classes_without_images_and_images_with_two_classes_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    pair(root);
+    let list = root.join("list.txt");
+    let messages = |text: &str| {
+        fs::write(&list, text).unwrap();
+        let set = ImageList::read(&list, root, names(&["x", "y"])).unwrap();
+        let (report, _) = check(ClassSubject::Classified(&set));
+        assert!(report.is_clean());
+        report.to_text()
+    };
+    let text = messages("source/0/0.png 0\n");
+    assert!(text.contains("class \"y\" has no image"), "{text}");
+    let text = messages("source/0/0.png 0\nsource/0/0.png 1\n");
+    assert!(text.contains("the classes 0 and 1"), "{text}");
+    fs::copy(root.join("source/0/0.png"), root.join("source/1/copy.png")).unwrap();
+    let text = messages("source/0/0.png 0\nsource/1/copy.png 1\n");
+    let torn = "1 images are equal to one of another class, such as source/0/0.png and";
+    assert!(text.contains(torn), "{text}");
+}
+
+#[test]
+fn all_faults_of_a_list_are_found_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list.txt");
+    fs::write(&list, "a.png 0\nb.png 7\n\nc.png\n1\n").unwrap();
+    let faults = ImageList::faults(&list, &names(&["x", "y"])).unwrap();
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    for (fault, part) in faults.iter().zip(["line 2", "line 4", "line 5"]) {
+        assert!(fault.contains(part), "{fault}");
+    }
+    let source = SourceConfig::List {
+        list,
+        root: folder.path().to_owned(),
+        classes: names(&["x", "y"]),
+    };
+    assert_eq!(source.list_faults(), faults);
+}
+
+#[test]
+fn grey_and_transparent_files_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::create_dir_all(root.join("0")).unwrap();
+    let grey = image::DynamicImage::ImageRgb8(RgbImage::new(20, 20));
+    grey.to_luma8().save(root.join("0/grey.png")).unwrap();
+    grey.to_rgba8().save(root.join("0/alpha.png")).unwrap();
+    let set = ClassFolders::open(root).unwrap();
+    let (report, looked) = check(ClassSubject::WithoutClasses(&set));
+    assert_eq!(looked.counts, None);
+    let text = report.to_text();
+    for part in [
+        "1 grey images",
+        "1 images with transparency",
+        "grey files               1",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(report.is_clean());
 }
 
 #[test]
 fn a_target_that_is_the_source_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let (source, target) = pair(folder.path());
-    assert_eq!(check_class_domains(&source, &target).findings, []);
-    let same = WithoutClasses(Arc::clone(&source));
-    let findings = check_class_domains(&source, &same);
-    assert_eq!(findings.findings[0].severity, Severity::Warning);
-    assert!(
-        findings.findings[0].message.contains("7 of 7"),
-        "{findings:?}"
-    );
+    pair(folder.path());
+    let open = |name: &str| ClassFolders::open(&folder.path().join(name)).unwrap();
+    let (source, target) = (open("source"), open("target"));
+    let compare = |a: &ClassFolders, b: &ClassFolders| {
+        let (a, b) = (ClassSubject::Classified(a), ClassSubject::WithoutClasses(b));
+        let mut report = Report::new("test");
+        check_shared(&mut report, (&check(a).1, a), (&check(b).1, b));
+        report
+    };
+    assert_eq!(compare(&source, &target).findings, []);
+    let report = compare(&source, &source);
+    assert_eq!(report.findings[0].severity, Severity::Warning);
+    let message = &report.findings[0].message;
+    assert!(message.contains("7 of the 7 different images"), "{message}");
 }

@@ -63,11 +63,11 @@ fn numbers_depend_on_the_seed_and_not_on_the_loader_threads() {
     assert_eq!(one, run("two", "--loader-threads 2 --seeds 3"));
     let other = run("other", "--loader-threads 1 --seeds 4");
     assert_ne!(
-        one["methods"][0]["runs"][0]["scores"],
-        other["methods"][0]["runs"][0]["scores"]
+        one["pairs"][0]["methods"][0]["runs"][0]["scores"],
+        other["pairs"][0]["methods"][0]["runs"][0]["scores"]
     );
     assert_ne!(
-        one["methods"][0]["runs"][0], one["methods"][1]["runs"][0],
+        one["pairs"][0]["methods"][0]["runs"][0], one["pairs"][0]["methods"][1]["runs"][0],
         "MIC does nothing"
     );
 }
@@ -79,7 +79,8 @@ fn table_and_page_tell_all_methods() {
     let table = succeed(&format!("{SMALL} --controls --seeds 0,1"), &out);
     let results = numbers(&out);
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    let methods = results["methods"].as_array().unwrap();
+    let pair = &results["pairs"][0];
+    let methods = pair["methods"].as_array().unwrap();
     assert_eq!(methods.len(), 7);
     for method in methods {
         let label = method["label"].as_str().unwrap();
@@ -87,7 +88,7 @@ fn table_and_page_tell_all_methods() {
         assert_eq!(method["runs"].as_array().unwrap().len(), 2);
         let teacher = method["config"]["method"]["kind"] == "dacs";
         assert_eq!(
-            method["runs"][0]["teacher_accuracy"].is_number(),
+            method["runs"][0]["scores"]["teacher_accuracy"].is_number(),
             teacher,
             "{label}"
         );
@@ -103,9 +104,9 @@ fn table_and_page_tell_all_methods() {
         assert!(table.contains(text) && page.contains(text), "{text}");
     }
     // Every other method against self-training, and MIC against ratio 0.
-    let miou = |c: &&Value| c["measure"] == "miou";
+    let miou = |c: &&Value| c["measure"]["key"] == "miou";
     assert_eq!(
-        results["comparisons"]
+        pair["comparisons"]
             .as_array()
             .unwrap()
             .iter()

@@ -7,7 +7,7 @@ use mic_data::classification::EvaluationSet;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::evaluate::{EvalBatch, evaluate};
+use crate::evaluate::{batches, evaluate};
 use crate::inference::Predictor;
 use crate::metrics::Metrics;
 use crate::{Error, Result, sets};
@@ -79,14 +79,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         true => ProgressBar::hidden(),
         false => ProgressBar::new(test.batches()),
     };
-    let batches = (0..test.batches()).map(|index| {
-        let batch = test.batch(index)?;
-        bar.set_position(index);
-        Ok(EvalBatch {
-            images: batch.image,
-            labels: batch.class,
-        })
-    });
+    let batches = batches(&test).inspect(|_| bar.inc(1));
     let tally = evaluate(predictor.network(), 5, batches);
     bar.finish_and_clear();
     let tally = tally?;

@@ -92,7 +92,7 @@ fn csv(prediction: &Prediction) -> String {
 }
 
 /// As RFC 4180 wants it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         return format!("\"{}\"", text.replace('"', "\"\""));
     }

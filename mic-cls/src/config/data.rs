@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mic_data::classification::{ImageTransform, Published, Resizing, SourceConfig, Split};
+use mic_data::classification::{Digits, ImageTransform, Published, Resizing, SourceConfig, Split};
 
 use super::raw::{RawData, RawSet};
 use crate::{Error, Result};
@@ -39,16 +39,18 @@ pub struct SetConfig {
 #[derive(Clone, Copy)]
 enum Kind {
     Published(Published),
+    Digits,
     Folder,
     List,
     Idx,
     Images,
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("visda2017", Kind::Published(Published::VisDa2017)),
     ("office_home", Kind::Published(Published::OfficeHome)),
     ("domainnet", Kind::Published(Published::DomainNet)),
+    ("digits", Kind::Digits),
     ("folder", Kind::Folder),
     ("list", Kind::List),
     ("idx", Kind::Idx),
@@ -145,12 +147,16 @@ impl SetConfig {
                 set,
                 root: path("root", &raw.root, "the folder of the data set")?,
                 domains: domains(&at("domains"), &raw.domains, &set.domains())?,
-                split: one_of(
-                    &at("split"),
-                    raw.split.as_deref().unwrap_or("train"),
-                    &SPLITS,
-                )?,
+                split: split(&at("split"), raw)?,
             },
+            Kind::Digits => {
+                let why = "\"mnist\" or \"optdigits\"";
+                let set = required(&at("set"), raw.set.as_ref(), why)?;
+                SourceConfig::Digits {
+                    set: one_of(&at("set"), set, &Digits::ALL)?,
+                    split: split(&at("split"), raw)?,
+                }
+            }
             Kind::Folder => SourceConfig::Folders {
                 root: path("root", &raw.root, "the folder with one folder a class")?,
                 classes: names,
@@ -184,6 +190,14 @@ impl SetConfig {
             images,
         })
     }
+}
+
+fn split(key: &str, raw: &RawSet) -> Result<Split> {
+    Ok(one_of(
+        key,
+        raw.split.as_deref().unwrap_or("train"),
+        &SPLITS,
+    )?)
 }
 
 fn domains(key: &str, found: &[String], known: &[&str]) -> Result<Vec<String>> {

@@ -19,6 +19,7 @@ fn full() -> RawConfig {
         root: Some(String::new()),
         domains: Vec::new(),
         split: Some(String::new()),
+        set: Some(String::new()),
         list: Some(String::new()),
         class_names: Vec::new(),
         images: Some(String::new()),

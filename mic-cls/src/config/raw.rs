@@ -164,16 +164,18 @@ impl Default for RawData {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSet {
-    /// `visda2017`, `office_home`, `domainnet`, `folder` (one folder a class), `list` (a text file
-    /// with a path and a class id a line), `idx` (MNIST's format) or, for the target only, `images`
-    /// (files without classes).
+    /// `visda2017`, `office_home`, `domainnet`, `digits` (built in), `folder` (one folder a class),
+    /// `list` (a text file with a path and a class id a line), `idx` (MNIST's format) or, for the
+    /// target only, `images` (files without classes).
     pub kind: String,
     /// Folder of the data set or of the images; with `list` that of relative paths.
     pub root: Option<String>,
     /// Published sets: one domain or more, such as `["Ar"]`, joined in this order.
     pub domains: Vec<String>,
-    /// `domainnet`: `train` or `test`; absent: `train`.
+    /// `domainnet`, `digits`: `train` or `test`; absent: `train`.
     pub split: Option<String>,
+    /// `digits`: `mnist` (a sample of it) or `optdigits`.
+    pub set: Option<String>,
     /// `list`: the text file.
     pub list: Option<String>,
     /// `list`: names of the classes, in the order of their ids. `folder`: the same, where another

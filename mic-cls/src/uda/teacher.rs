@@ -58,12 +58,20 @@ impl Teacher {
         config: &PseudoLabelConfig,
         tap: &mut Option<&mut Tap>,
     ) -> Result<PseudoLabels> {
+        let logits = self.logits(target)?;
+        show(tap, "teacher.logits", &logits);
+        Ok(config.label(&logits, None)?)
+    }
+
+    /// Class scores (B, K) of images (B, 3, H, W), normalised as in training.
+    ///
+    /// # Errors
+    /// Images that do not fit the network.
+    pub fn logits(&self, images: &Tensor) -> Result<Tensor> {
         let mode = match self.norm {
             TeacherNorm::Batch => Forward::batch_statistics(),
             TeacherNorm::Running => Forward::eval(),
         };
-        let output = self.network.net.forward(target, &mode)?;
-        show(tap, "teacher.logits", &output.logits);
-        Ok(config.label(&output.logits, None)?)
+        Ok(self.network.net.forward(images, &mode)?.logits)
     }
 }

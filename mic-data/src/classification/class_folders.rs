@@ -98,6 +98,10 @@ impl ClassifiedSet for ClassFolders {
     fn pixels(&self, index: usize) -> Result<RgbImage> {
         read_image(&self.path(index))
     }
+
+    fn file(&self, index: usize) -> Option<PathBuf> {
+        Some(self.path(index))
+    }
 }
 
 /// Checks that two domains have the same classes in the same order.

@@ -1,5 +1,7 @@
 //! Several domains as one.
 
+use std::path::PathBuf;
+
 use image::RgbImage;
 
 use super::class_folders::same_classes;
@@ -58,6 +60,11 @@ impl ClassifiedSet for Concat {
     fn pixels(&self, index: usize) -> Result<RgbImage> {
         let (set, index) = self.sets.find(index);
         set.pixels(index)
+    }
+
+    fn file(&self, index: usize) -> Option<PathBuf> {
+        let (set, index) = self.sets.find(index);
+        set.file(index)
     }
 }
 

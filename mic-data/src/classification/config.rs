@@ -1,12 +1,13 @@
 //! Any data set in a few lines of TOML.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::class_folders::{ClassFolders, same_classes};
 use super::concat::{Concat, ConcatImages};
+use super::digits::Digits;
 use super::idx::IdxSet;
 use super::image_list::ImageList;
 use super::published::{Published, Split};
@@ -28,6 +29,14 @@ pub enum SourceConfig {
         /// Domains, joined in this order, such as `["Ar", "Cl"]`.
         domains: Vec<String>,
         /// `"train"` or `"test"`; differs for DomainNet only.
+        #[serde(default)]
+        split: Split,
+    },
+    /// Built-in handwritten digits.
+    Digits {
+        /// `"mnist"` or `"optdigits"`.
+        set: Digits,
+        /// `"train"` or `"test"`.
         #[serde(default)]
         split: Split,
     },
@@ -87,6 +96,7 @@ impl SourceConfig {
                     domains.iter().map(open).collect::<Result<_>>()?,
                 )?)
             }
+            Self::Digits { set, split } => Arc::new(set.open(*split)?),
             Self::Folders {
                 root,
                 classes: None,
@@ -124,6 +134,33 @@ impl SourceConfig {
                 )));
             }
         })
+    }
+}
+
+impl SourceConfig {
+    /// The lines of list files that keep the set from opening; nothing for sets without lists.
+    pub fn list_faults(&self) -> Vec<String> {
+        let faults = |list: &Path, classes: &[String]| {
+            // Whatever else is wrong with it, opening tells.
+            ImageList::faults(list, classes).unwrap_or_default()
+        };
+        match self {
+            Self::List { list, classes, .. } => faults(list, classes),
+            Self::Published {
+                set,
+                root,
+                domains,
+                split,
+            } => {
+                let lists = domains
+                    .iter()
+                    .filter_map(|domain| set.list_path(root, domain, *split).ok());
+                lists
+                    .flat_map(|list| faults(&list, &set.class_names()))
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -42,6 +42,11 @@ pub fn read_idx(path: &Path) -> Result<IdxArray> {
     }
 }
 
+/// As [`read_idx`], of gzipped bytes that `name` stands for in messages.
+pub(super) fn read_idx_bytes(bytes: &[u8], name: &Path) -> Result<IdxArray> {
+    parse(name, GzDecoder::new(bytes))
+}
+
 fn parse(path: &Path, mut file: impl Read) -> Result<IdxArray> {
     let damaged = |reason: String| Error::Decode {
         path: path.to_owned(),
@@ -108,7 +113,33 @@ impl IdxSet {
     /// Those of [`read_idx`], and [`Error::Invalid`] for arrays of another shape, without elements
     /// or of different numbers, and for a class that is no place in `class_names`.
     pub fn read(images: &Path, classes: &Path, class_names: Vec<String>) -> Result<Self> {
-        let (pixels, ids) = (read_idx(images)?, read_idx(classes)?);
+        let name = images.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.split('.').next().unwrap_or_default().to_owned();
+        let arrays = (read_idx(images)?, read_idx(classes)?);
+        Self::checked(&name, arrays, (images, classes), class_names)
+    }
+
+    /// Of arrays as [`IdxSet::read`] reads them; `name` starts the images' names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] as [`IdxSet::read`].
+    pub fn new(
+        name: &str,
+        images: IdxArray,
+        classes: IdxArray,
+        class_names: Vec<String>,
+    ) -> Result<Self> {
+        let path = Path::new(name);
+        Self::checked(name, (images, classes), (path, path), class_names)
+    }
+
+    fn checked(
+        name: &str,
+        (pixels, ids): (IdxArray, IdxArray),
+        (images, classes): (&Path, &Path),
+        class_names: Vec<String>,
+    ) -> Result<Self> {
         let invalid = |path: &Path, reason: String| {
             Err(Error::Invalid(format!("{}: {reason}", path.display())))
         };
@@ -138,9 +169,8 @@ impl IdxSet {
             );
             return invalid(classes, reason);
         }
-        let name = images.file_name().unwrap_or_default().to_string_lossy();
         Ok(Self {
-            name: name.split('.').next().unwrap_or_default().to_owned(),
+            name: name.to_owned(),
             width: width as u32,
             height: height as u32,
             pixels: pixels.data,

@@ -33,23 +33,12 @@ impl ImageList {
     /// line without path, without class id or with one that is no place in `classes`, and for a
     /// file that is empty or not UTF-8.
     pub fn read(list: &Path, root: &Path, classes: Vec<String>) -> Result<Self> {
-        let bytes = std::fs::read(list).map_err(|source| Error::Io {
-            path: list.to_owned(),
-            source,
-        })?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let line = 1 + bytes[..error.valid_up_to()]
-                .iter()
-                .filter(|b| **b == b'\n')
-                .count();
-            invalid(list, line, "is not UTF-8; save the list as UTF-8")
-        })?;
+        let text = read_text(list)?;
         let mut images = Self::empty(root, classes);
-        // Editors of some systems put a byte order mark in front.
-        for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        for (number, line) in lines(&text) {
             images
                 .push_line(line)
-                .map_err(|reason| invalid(list, number + 1, &reason))?;
+                .map_err(|reason| invalid(list, number, &reason))?;
         }
         if images.entries.is_empty() {
             return Err(Error::Invalid(format!(
@@ -58,6 +47,21 @@ impl ImageList {
             )));
         }
         Ok(images)
+    }
+
+    /// What [`ImageList::read`] would refuse, line by line, for a list with ids of `classes` classes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be read, [`Error::Invalid`] if it is not UTF-8.
+    pub fn faults(list: &Path, classes: &[String]) -> Result<Vec<String>> {
+        let text = read_text(list)?;
+        let mut images = Self::empty(Path::new(""), classes.to_vec());
+        let faults = lines(&text).filter_map(|(number, line)| {
+            let reason = images.push_line(line).err()?;
+            Some(invalid(list, number, &reason).to_string())
+        });
+        Ok(faults.collect())
     }
 
     /// A list without images.
@@ -152,6 +156,29 @@ impl ClassifiedSet for ImageList {
     fn pixels(&self, index: usize) -> Result<RgbImage> {
         read_image(&self.path(index))
     }
+
+    fn file(&self, index: usize) -> Option<PathBuf> {
+        Some(self.path(index))
+    }
+}
+
+fn read_text(list: &Path) -> Result<String> {
+    let bytes = std::fs::read(list).map_err(|source| Error::Io {
+        path: list.to_owned(),
+        source,
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|b| **b == b'\n').count();
+        invalid(list, line, "is not UTF-8; save the list as UTF-8")
+    })
+}
+
+/// Lines with their numbers, from 1 on.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    // Editors of some systems put a byte order mark in front.
+    let lines = text.trim_start_matches('\u{feff}').lines();
+    lines.enumerate().map(|(index, line)| (index + 1, line))
 }
 
 fn invalid(list: &Path, line: usize, reason: &str) -> Error {

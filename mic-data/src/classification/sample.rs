@@ -1,5 +1,6 @@
 //! An image with its class, and sets of such images.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use image::RgbImage;
@@ -34,6 +35,10 @@ pub trait ClassifiedSet: Send + Sync {
     fn class(&self, index: usize) -> u32;
     /// Pixels of image `index`, the same at every call.
     fn pixels(&self, index: usize) -> Result<RgbImage>;
+    /// The file of image `index`, if it is one of its own.
+    fn file(&self, _index: usize) -> Option<PathBuf> {
+        None
+    }
     /// Image `index` with its class.
     fn get(&self, index: usize) -> Result<Classified> {
         Ok(Classified {
@@ -63,6 +68,10 @@ impl<S: ClassifiedSet + ?Sized> ClassifiedSet for Arc<S> {
 
     fn pixels(&self, index: usize) -> Result<RgbImage> {
         (**self).pixels(index)
+    }
+
+    fn file(&self, index: usize) -> Option<PathBuf> {
+        (**self).file(index)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Image and label files, read and written.
 
+mod colours;
 mod decode;
 mod inputs;
 mod label;
@@ -8,6 +9,7 @@ mod read;
 mod scan;
 mod write;
 
+pub use colours::{StoredColours, stored_colours};
 pub use decode::DECODE_LIMIT;
 pub use inputs::{InputFile, InputFiles, input_files};
 pub use label::{read_colours, read_first_channel, read_label, read_label_within};

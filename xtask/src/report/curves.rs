@@ -2,36 +2,39 @@
 
 use mic_run::report::chart::{Point, Series};
 
-use crate::reproduce::results::{MethodRuns, Results, Run};
+use crate::reproduce::results::{Measure, MethodRuns, PairRuns, Run};
 
 /// Points of a smoothed line.
 const POINTS: usize = 60;
 
-/// mIoU (per cent) over the iterations, from the weights that all methods share.
-pub(super) fn miou(results: &Results) -> Vec<Series> {
+/// A measure (per cent) over the iterations, from the weights that all methods share, if they share
+/// any.
+pub(super) fn measure(pair: &PairRuns, measure: &Measure) -> Vec<Series> {
     let start = |seed: u64| {
-        let warmup = results.warmup.runs.iter().find(|run| run.seed == seed);
-        warmup.map(|run| (0, run.scores.miou))
+        let runs = pair.warmup.iter().flat_map(|warmup| &warmup.runs);
+        let mut warmup = runs.filter(|run| run.seed == seed);
+        warmup.find_map(|run| Some((0, measure.of(run)?)))
     };
-    series(results, |run| {
-        let evaluations = run.evaluations.iter().map(|e| (e.step, e.scores.miou));
+    series(pair, |run| {
+        let evaluations = run.evaluations.iter();
+        let evaluations = evaluations.filter_map(|e| Some((e.step, *e.scores.get(&measure.key)?)));
         let points = start(run.seed).into_iter().chain(evaluations);
         points
-            .map(|(step, miou)| (step as f64, 100.0 * miou))
+            .map(|(step, value)| (step as f64, 100.0 * value))
             .collect()
     })
 }
 
 /// A named scalar over the iterations, each point the mean of a window.
-pub(super) fn scalar(results: &Results, name: &str) -> Vec<Series> {
-    series(results, |run| {
+pub(super) fn scalar(pair: &PairRuns, name: &str) -> Vec<Series> {
+    series(pair, |run| {
         run.scalars.get(name).map(|s| smooth(s)).unwrap_or_default()
     })
 }
 
 /// Names of all scalars that a method reports, in order.
-pub(super) fn scalar_names(results: &Results) -> Vec<&str> {
-    let runs = results.methods.iter().flat_map(|method| &method.runs);
+pub(super) fn scalar_names(pair: &PairRuns) -> Vec<&str> {
+    let runs = pair.methods.iter().flat_map(|method| &method.runs);
     let mut names: Vec<&str> = runs
         .flat_map(|run| run.scalars.keys().map(String::as_str))
         .collect();
@@ -57,8 +60,8 @@ fn smooth(values: &[Option<f64>]) -> Vec<(f64, f64)> {
     points.collect()
 }
 
-fn series(results: &Results, line: impl Fn(&Run) -> Vec<(f64, f64)>) -> Vec<Series> {
-    let lines = results
+fn series(pair: &PairRuns, line: impl Fn(&Run) -> Vec<(f64, f64)>) -> Vec<Series> {
+    let lines = pair
         .methods
         .iter()
         .enumerate()
@@ -107,16 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn miou_starts_at_the_warmup_and_spans_the_seeds() {
+    fn the_measure_starts_at_the_warmup_and_spans_the_seeds() {
         let results = sample::results(3);
-        let lines = miou(&results);
-        assert_eq!(lines.len(), results.methods.len());
+        let (pair, main) = (&results.pairs[0], results.main());
+        let lines = measure(pair, main);
+        assert_eq!(lines.len(), pair.methods.len());
         let first = lines[0].points[0];
-        let starts: Vec<f64> = results
-            .warmup
+        let warmup = pair.warmup.as_ref().unwrap();
+        let starts: Vec<f64> = warmup
             .runs
             .iter()
-            .map(|run| 100.0 * run.scores.miou)
+            .map(|run| 100.0 * main.of(run).unwrap())
             .collect();
         assert_eq!(first.x, 0.0);
         assert_eq!(
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn methods_without_a_scalar_have_no_line() {
-        let lines = scalar(&sample::results(1), "pseudo.weight");
+        let lines = scalar(&sample::results(1).pairs[0], "pseudo.weight");
         assert_eq!(
             lines.iter().map(|line| line.colour).collect::<Vec<_>>(),
             [1, 2]

@@ -17,6 +17,8 @@ pub struct Gallery {
     pub rows: Vec<GalleryRow>,
     /// What the reader should know about the pictures.
     pub note: String,
+    /// Whether colours stand for classes.
+    pub coloured: bool,
 }
 
 /// Pictures of one test image.

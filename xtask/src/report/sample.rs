@@ -6,8 +6,8 @@ use image::{Rgb, RgbImage};
 
 use super::{Gallery, GalleryRow};
 use crate::reproduce::results::{
-    ClassEntry, Evaluation, Iterations, MethodRuns, Provenance, Results, Run, Scores, Timing,
-    compare,
+    ClassEntry, Evaluation, Iterations, Measure, MethodRuns, Notes, PairRuns, Provenance, Results,
+    Run, Timing, compare,
 };
 
 /// Three methods, the first without a teacher, and a class that is absent.
@@ -22,10 +22,16 @@ pub(crate) fn results(seeds: u64) -> Results {
         .enumerate()
         .map(|(index, label)| method(label, index, seeds))
         .collect();
+    let measures = vec![
+        Measure::new("miou", "mIoU"),
+        Measure::new("pixel_accuracy", "pixel acc."),
+        Measure::new("teacher_accuracy", "teacher acc."),
+    ];
     Results {
         what: "Made-up numbers & names".into(),
+        program: "mic-seg".into(),
         config_file: "configs/made-up.toml".into(),
-        data: "made-up images".into(),
+        class_measure: "IoU".into(),
         classes: classes
             .map(|(name, colour)| ClassEntry {
                 name: name.into(),
@@ -37,9 +43,19 @@ pub(crate) fn results(seeds: u64) -> Results {
             warmup: 40,
             adaptation: 30,
         },
-        warmup: method("warm-up", 0, seeds),
-        comparisons: compare(&methods[2], &methods[1]),
-        methods,
+        pairs: vec![PairRuns {
+            key: String::new(),
+            label: String::new(),
+            data: "made-up images".into(),
+            warmup: Some(method("warm-up", 0, seeds)),
+            comparisons: compare(&methods[2], &methods[1], &measures),
+            methods,
+        }],
+        measures,
+        notes: Notes {
+            paper_scale: "made-up costs".into(),
+            ..Notes::default()
+        },
         provenance: Provenance {
             command: "cargo xtask reproduce seg --seeds '0,1'".into(),
             started: "2000-01-01 00:00:00 UTC".into(),
@@ -74,10 +90,14 @@ fn run(method: usize, seed: u64) -> Run {
         scalars.insert("mix.decode.loss_seg".into(), falling(3.0));
         scalars.insert("pseudo.weight".into(), falling(1.0));
     }
+    let mut last = scores(quality);
+    if method > 0 {
+        last.insert("teacher_accuracy".into(), quality + 0.2);
+    }
     Run {
         seed,
-        scores: scores(quality),
-        teacher_accuracy: (method > 0).then_some(quality + 0.2),
+        scores: last,
+        class_scores: vec![Some(quality + 0.1), Some(quality - 0.1), None],
         evaluations: [(10, quality - 0.1), (20, quality - 0.05), (30, quality)]
             .map(|(step, quality)| Evaluation {
                 step,
@@ -93,12 +113,11 @@ fn run(method: usize, seed: u64) -> Run {
     }
 }
 
-fn scores(quality: f64) -> Scores {
-    Scores {
-        miou: quality,
-        pixel_accuracy: quality + 0.3,
-        iou: vec![Some(quality + 0.1), Some(quality - 0.1), None],
-    }
+fn scores(quality: f64) -> BTreeMap<String, f64> {
+    BTreeMap::from([
+        ("miou".into(), quality),
+        ("pixel_accuracy".into(), quality + 0.3),
+    ])
 }
 
 /// Two rows of three pictures.
@@ -114,5 +133,6 @@ pub(super) fn gallery() -> Gallery {
             .to_vec(),
         rows: vec![row("target-test-0"), row("target-test-1")],
         note: "Pictures of seed 0.".into(),
+        coloured: true,
     }
 }

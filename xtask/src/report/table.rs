@@ -2,43 +2,43 @@
 
 use mic_run::report::Table;
 
-use crate::reproduce::results::{Comparison, Measure, MethodRuns, Results, Run};
+use crate::reproduce::results::{Comparison, Measure, MethodRuns, PairRuns, Results, Run};
 use crate::reproduce::statistics::{mean, sample_sd};
 
 /// What stands for a value that does not exist.
 const DASH: &str = "-";
 
-/// Methods by classes and scores; rates in per cent, over several seeds as mean ± sample standard
-/// deviation.
-pub fn scores(results: &Results) -> Table {
+/// Methods of a pair of domains by classes and scores; rates in per cent, over several seeds as mean
+/// ± sample standard deviation.
+pub fn scores(results: &Results, pair: &PairRuns) -> Table {
     let names = results.classes.iter().map(|class| short_name(&class.name));
-    let measures = Measure::ALL.map(|measure| measure.label().to_owned());
+    let measures = results.measures.iter().map(|measure| measure.label.clone());
     let mut headings = vec!["method".to_owned()];
     headings.extend(measures);
     headings.extend(names);
     headings.extend(["s/step".to_owned(), "peak MiB".to_owned()]);
-    let rows = results
+    let rows = pair
         .methods
         .iter()
-        .map(|method| score_row(method, results.classes.len()));
+        .map(|method| score_row(method, &results.measures, results.classes.len()));
     Table {
         headings,
         rows: rows.collect(),
     }
 }
 
-fn score_row(method: &MethodRuns, classes: usize) -> Vec<String> {
+fn score_row(method: &MethodRuns, measures: &[Measure], classes: usize) -> Vec<String> {
     let over_seeds = |value: &dyn Fn(&Run) -> Option<f64>, decimals: usize| {
         let values: Vec<f64> = method.runs.iter().filter_map(value).collect();
         spread(&values, decimals)
     };
     let mut row = vec![method.label.clone()];
-    for measure in Measure::ALL {
+    for measure in measures {
         row.push(over_seeds(&|run| Some(100.0 * measure.of(run)?), 2));
     }
     for class in 0..classes {
-        let iou = |run: &Run| Some(100.0 * run.scores.iou.get(class).copied().flatten()?);
-        row.push(over_seeds(&iou, 1));
+        let score = |run: &Run| Some(100.0 * run.class_scores.get(class).copied().flatten()?);
+        row.push(over_seeds(&score, 1));
     }
     row.push(over_seeds(&|run| Some(run.timing.seconds_per_step), 3));
     let mebibytes = |run: &Run| Some(run.timing.peak_memory? as f64 / f64::from(1 << 20));
@@ -56,7 +56,7 @@ pub fn differences(comparisons: &[Comparison], seeds: &[u64]) -> Table {
         let mut row = vec![
             comparison.method.clone(),
             comparison.baseline.clone(),
-            comparison.measure.label().to_owned(),
+            comparison.measure.label.clone(),
         ];
         row.extend(
             paired
@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn one_seed_gives_plain_numbers_and_absent_classes_a_dash() {
-        let table = scores(&sample::results(1));
+        let results = sample::results(1);
+        let table = scores(&results, &results.pairs[0]);
         assert_eq!(
             table.headings,
             [
@@ -129,8 +130,11 @@ mod tests {
                 "peak MiB"
             ]
         );
-        let run = &sample::results(1).methods[0].runs[0];
-        assert_eq!(table.rows[0][1], format!("{:.2}", 100.0 * run.scores.miou));
+        let run = &results.pairs[0].methods[0].runs[0];
+        assert_eq!(
+            table.rows[0][1],
+            format!("{:.2}", 100.0 * run.scores["miou"])
+        );
         assert_eq!(table.rows[0][3], "-", "no teacher");
         assert_eq!(table.rows[0][6], "-", "absent class");
         assert!(table.rows.iter().flatten().all(|cell| !cell.contains('±')));
@@ -139,14 +143,15 @@ mod tests {
     #[test]
     fn several_seeds_give_a_spread() {
         assert_eq!(spread(&[1.0, 2.0, 3.0], 1), "2.0 ± 1.0");
-        let table = scores(&sample::results(3));
+        let results = sample::results(3);
+        let table = scores(&results, &results.pairs[0]);
         assert!(table.rows[0][1].contains(" ± "));
     }
 
     #[test]
     fn differences_have_a_column_a_seed() {
         let results = sample::results(3);
-        let table = differences(&results.comparisons, &results.seeds);
+        let table = differences(&results.pairs[0].comparisons, &results.seeds);
         assert_eq!(
             table.headings[3..],
             ["seed 0", "seed 1", "seed 2", "mean", "sd", "t"]
@@ -162,7 +167,8 @@ mod tests {
 
     #[test]
     fn transposing_swaps_rows_and_columns() {
-        let table = scores(&sample::results(1));
+        let results = sample::results(1);
+        let table = scores(&results, &results.pairs[0]);
         let turned = table.transposed();
         assert_eq!(turned.headings[1], table.rows[0][0]);
         assert_eq!(turned.rows[2][1], table.rows[0][3]);

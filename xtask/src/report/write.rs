@@ -9,17 +9,17 @@ use mic_nn::files::write_whole;
 use super::{Gallery, page};
 use crate::reproduce::results::Results;
 
-/// Writes both files below `folder`, replacing older ones.
+/// Writes both files below `folder`, replacing older ones, with a gallery a pair of domains.
 ///
 /// # Errors
 ///
 /// Names the file that cannot be written.
-pub fn write(folder: &Path, results: &Results, gallery: &Gallery) -> Result<()> {
+pub fn write(folder: &Path, results: &Results, galleries: &[Gallery]) -> Result<()> {
     let numbers = serde_json::to_vec_pretty(results).context("writing the results as JSON")?;
     replace(&folder.join("results.json"), &numbers)?;
     replace(
         &folder.join("report.html"),
-        page(results, gallery)?.as_bytes(),
+        page(results, galleries)?.as_bytes(),
     )
 }
 
@@ -40,13 +40,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("new/run");
         let results = sample::results(2);
-        write(&out, &results, &sample::gallery()).unwrap();
-        write(&out, &results, &sample::gallery()).unwrap();
+        write(&out, &results, &[sample::gallery()]).unwrap();
+        write(&out, &results, &[sample::gallery()]).unwrap();
         let text = fs::read_to_string(out.join("results.json")).unwrap();
         let again: Results = serde_json::from_str(&text).unwrap();
         assert_eq!(
-            again.methods[1].runs[1].scores.miou,
-            results.methods[1].runs[1].scores.miou
+            again.pairs[0].methods[1].runs[1].scores,
+            results.pairs[0].methods[1].runs[1].scores
         );
         assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
     }
@@ -56,7 +56,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = write(&file, &sample::results(1), &sample::gallery()).unwrap_err();
+        let error = write(&file, &sample::results(1), &[sample::gallery()]).unwrap_err();
         assert!(error.to_string().contains("results.json"), "{error}");
     }
 }

@@ -2,19 +2,14 @@
 
 use std::path::PathBuf;
 
-use mic_seg::config::Config;
-use mic_seg::train::Setup;
-
-use super::benchmark::Benchmark;
-use super::methods::{self, Method};
+use super::method::{self, Method};
 use super::provenance::folder_name;
+use super::task::{Pair, Task};
 use crate::failure::Failure;
 
 /// What the command line asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The data.
-    pub benchmark: Benchmark,
     /// One run of every method a seed.
     pub seeds: Vec<u64>,
     /// Keys of the methods to run; empty for the usual ones.
@@ -34,52 +29,69 @@ pub struct Options {
 }
 
 /// A checked reproduction.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The data.
-    pub benchmark: Benchmark,
+pub struct Plan<T> {
+    /// Data and methods.
+    pub task: T,
     /// Seeds, each once.
     pub seeds: Vec<u64>,
-    /// The shared start.
-    pub warmup: Method,
+    /// The pairs of domains.
+    pub pairs: Vec<Pair>,
+    /// The shared start, if there is one.
+    pub warmup: Option<Method>,
     /// The methods.
     pub methods: Vec<Method>,
     /// Folder of the results.
     pub out: PathBuf,
 }
 
-impl Plan {
+impl<T: Task> Plan<T> {
     /// Checks methods, seeds, every configuration and every set of images.
     ///
     /// # Errors
     ///
     /// [`Failure::Usage`] with what is wrong and what is allowed.
-    pub fn new(options: Options) -> Result<Self, Failure> {
-        let benchmark = options.benchmark.clone();
-        let (file, text) = benchmark.config();
+    pub fn new(task: T, options: Options) -> Result<Self, Failure> {
         let shared = shared_overrides(&options);
-        let base = Config::from_toml_str(text, file, &shared).map_err(failure)?;
-        let mode = base.raw.mask.map_or(String::new(), |mask| mask.mode);
-        let chosen = methods::select(&benchmark, &options.methods, options.controls, &mode);
+        let pairs = task.pairs();
+        if let Some(first) = pairs.first() {
+            // What is wrong with a shared override is told before anything else.
+            task.config(&[first.overrides.clone(), shared.clone()].concat())?;
+        }
+        let chosen = method::select(task.methods(), &options.methods, options.controls);
         let mut methods = chosen.map_err(Failure::Usage)?;
-        let mut warmup = methods::warmup();
-        for method in methods.iter_mut().chain([&mut warmup]) {
+        let mut warmup = task.warmup();
+        for method in methods.iter_mut().chain(&mut warmup) {
             method.overrides.splice(0..0, shared.iter().cloned());
         }
-        warmup
-            .overrides
-            .extend(options.warmup.map(|n| format!("train.iterations={n}")));
+        match (&mut warmup, options.warmup) {
+            (Some(warmup), Some(n)) => warmup.overrides.push(format!("train.iterations={n}")),
+            (None, Some(_)) => {
+                return Err(Failure::Usage(
+                    "--warmup: this comparison has no shared warm-up".into(),
+                ));
+            }
+            _ => {}
+        }
         let plan = Self {
             seeds: seeds(&options.seeds)?,
-            out: folder(options.out)?,
-            benchmark,
+            out: folder(task.name(), options.out)?,
+            pairs,
             warmup,
             methods,
+            task,
         };
-        for method in plan.methods.iter().chain([&plan.warmup]) {
-            Setup::new(&plan.config(method, plan.seeds[0])?).map_err(failure)?;
+        for pair in &plan.pairs {
+            for method in plan.methods.iter().chain(&plan.warmup) {
+                plan.task
+                    .check(&plan.config(pair, method, plan.seeds[0])?)?;
+            }
         }
         Ok(plan)
+    }
+
+    /// Overrides of the configuration file that make a method on a pair, without the seed.
+    pub fn overrides(&self, pair: &Pair, method: &Method) -> Vec<String> {
+        [pair.overrides.clone(), method.overrides.clone()].concat()
     }
 
     /// The configuration of one run.
@@ -87,24 +99,25 @@ impl Plan {
     /// # Errors
     ///
     /// [`Failure::Usage`] names the key, what was found and what is allowed.
-    pub fn config(&self, method: &Method, seed: u64) -> Result<Config, Failure> {
-        let (file, text) = self.benchmark.config();
-        let mut sets = method.overrides.clone();
+    pub fn config(&self, pair: &Pair, method: &Method, seed: u64) -> Result<T::Config, Failure> {
+        let mut sets = self.overrides(pair, method);
         sets.push(format!("seed={seed}"));
-        Config::from_toml_str(text, file, &sets).map_err(failure)
+        self.task.config(&sets)
     }
-}
 
-/// The failure that an error of the task crate amounts to.
-pub(super) fn failure(error: mic_seg::Error) -> Failure {
-    match error {
-        mic_seg::Error::Config(message) => Failure::Usage(message),
-        other => Failure::Run(other.into()),
+    /// Where the network of a run goes.
+    pub fn checkpoint(&self, pair: &Pair, method: &Method, seed: u64) -> PathBuf {
+        let pair = match pair.key.as_str() {
+            "" => String::new(),
+            key => format!("{key}-"),
+        };
+        self.out
+            .join(format!("{pair}{}-s{seed}.safetensors", method.key))
     }
 }
 
 fn shared_overrides(options: &Options) -> Vec<String> {
-    let mut shared = options.benchmark.overrides();
+    let mut shared = Vec::new();
     if let Some(iterations) = options.iterations {
         shared.push(format!("train.iterations={iterations}"));
         // As many points on the curves as the file's length gives.
@@ -134,8 +147,8 @@ fn seeds(given: &[u64]) -> Result<Vec<u64>, Failure> {
     }
 }
 
-fn folder(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
-    let out = given.unwrap_or_else(|| PathBuf::from("runs").join(folder_name("seg")));
+fn folder(task: &str, given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let out = given.unwrap_or_else(|| PathBuf::from("runs").join(folder_name(task)));
     if out.join("results.json").exists() {
         return Err(Failure::Usage(format!(
             "--out {}: it holds the results of another run; name another folder, or move them away",

@@ -13,11 +13,15 @@ pub(super) struct Progress {
     total: u64,
     done: u64,
     started: Instant,
+    /// The scalar that is shown.
+    loss: &'static str,
+    /// What the score is called.
+    measure: String,
 }
 
 impl Progress {
-    /// Progress over `total` iterations.
-    pub(super) fn new(total: u64) -> Self {
+    /// Progress over `total` iterations that shows the scalar `loss` and a score called `measure`.
+    pub(super) fn new(total: u64, loss: &'static str, measure: &str) -> Self {
         let bars = stderr().is_terminal().then(|| {
             let all = MultiProgress::new();
             let overall = all.add(bar(total, "all runs"));
@@ -28,6 +32,8 @@ impl Progress {
             total,
             done: 0,
             started: Instant::now(),
+            loss,
+            measure: measure.to_owned(),
         }
     }
 
@@ -43,7 +49,7 @@ impl Progress {
             name: name.to_owned(),
             iterations,
             bar,
-            miou: None,
+            score: None,
         };
         progress.line("starts");
         progress
@@ -72,7 +78,7 @@ pub(super) struct RunProgress<'a> {
     name: String,
     iterations: u64,
     bar: Option<ProgressBar>,
-    miou: Option<f64>,
+    score: Option<f64>,
 }
 
 impl RunProgress<'_> {
@@ -100,13 +106,13 @@ impl RunProgress<'_> {
 impl RunProgress<'_> {
     fn step(&mut self, record: &StepRecord) {
         self.all.done += 1;
-        let loss = record.scalars.get("decode.loss_seg");
+        let loss = record.scalars.get(self.all.loss);
         let loss = loss.map_or(String::new(), |loss| format!("loss {loss:.3}"));
         if let (Some(bar), Some((_, overall))) = (&self.bar, &self.all.bars) {
-            let miou = self
-                .miou
-                .map_or(String::new(), |m| format!(" mIoU {:.2}", 100.0 * m));
-            bar.set_message(loss + &miou);
+            let score = self.score.map_or(String::new(), |score| {
+                format!(" {} {:.2}", self.all.measure, 100.0 * score)
+            });
+            bar.set_message(loss + &score);
             bar.inc(1);
             overall.inc(1);
             return;
@@ -121,10 +127,11 @@ impl RunProgress<'_> {
     }
 
     fn evaluated(&mut self, evaluation: &Evaluation) {
-        self.miou = evaluation.main_score();
-        if let Some(miou) = self.miou {
-            let (miou, step) = (100.0 * miou, evaluation.step);
-            self.line(&format!("mIoU {miou:.2} after {step} iterations"));
+        self.score = evaluation.main_score();
+        if let Some(score) = self.score {
+            let (score, step) = (100.0 * score, evaluation.step);
+            let measure = &self.all.measure;
+            self.line(&format!("{measure} {score:.2} after {step} iterations"));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything a reproduction found, as plain data: what `results.json` holds and the report shows.
 //!
-//! Rates (IoU, accuracies) are fractions in `[0, 1]`. What differs between two runs with the same
+//! Rates (IoU, accuracies, AP) are fractions in `[0, 1]`. What differs between two runs with the same
 //! settings is kept apart, in [`Timing`] and [`Provenance`].
 
 use std::collections::BTreeMap;
@@ -9,37 +9,67 @@ use serde::{Deserialize, Serialize};
 
 use super::statistics::Paired;
 
-/// A finished reproduction.
+/// A whole reproduction.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
-    /// What was run, in a sentence.
+    /// The comparison, such as "MIC for segmentation, in miniature".
     pub what: String,
-    /// The configuration file that every run starts from.
+    /// The program that repeats a run, such as `mic-seg`.
+    pub program: String,
+    /// The configuration file that all methods start from.
     pub config_file: String,
-    /// The data, in a sentence.
-    pub data: String,
-    /// The classes by train id.
+    /// What is measured, the measure that counts first.
+    pub measures: Vec<Measure>,
+    /// What the measure of each class is called.
+    pub class_measure: String,
+    /// The classes.
     pub classes: Vec<ClassEntry>,
-    /// Seeds in the order of every method's runs.
+    /// Seeds that are done.
     pub seeds: Vec<u64>,
-    /// Iterations of the warm-up and of each method after it.
+    /// Iterations of the warm-up, and of every method after it.
     pub iterations: Iterations,
-    /// The warm-up by seed.
-    pub warmup: MethodRuns,
+    /// The runs by pair of domains.
+    pub pairs: Vec<PairRuns>,
+    /// What a reader must know.
+    pub notes: Notes,
+    /// Where and when.
+    pub provenance: Provenance,
+}
+
+/// All runs on a pair of domains.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PairRuns {
+    /// Short name; empty where there is but one pair.
+    pub key: String,
+    /// Heading; empty where there is but one pair.
+    pub label: String,
+    /// What the images are.
+    pub data: String,
+    /// The warm-up by seed, where there is one.
+    pub warmup: Option<MethodRuns>,
     /// The methods, in the order of the table.
     pub methods: Vec<MethodRuns>,
     /// Paired differences between methods.
     pub comparisons: Vec<Comparison>,
-    /// Where and when.
-    pub provenance: Provenance,
+}
+
+/// What a reader must know besides the numbers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Notes {
+    /// How to read the table, besides what is true of every task.
+    pub reading: Vec<String>,
+    /// What the paper's own runs need.
+    pub paper_scale: String,
+    /// What the scalars are, where more can be said than their names.
+    pub scalars: BTreeMap<String, String>,
 }
 
 /// Lengths of the two phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Iterations {
-    /// Iterations on the source alone, shared by the methods of a seed.
+    /// Iterations on the source alone, shared by the methods of a seed; 0 without warm-up.
     pub warmup: u64,
-    /// Iterations of each method, from the warm-up's weights.
+    /// Iterations of each method.
     pub adaptation: u64,
 }
 
@@ -74,11 +104,10 @@ pub struct MethodRuns {
 pub struct Run {
     /// Seed of the run.
     pub seed: u64,
-    /// The final scores on the test images.
-    pub scores: Scores,
-    /// Share of labelled pixels of target training images that the teacher predicts correctly.
-    /// The labels are read for this number alone.
-    pub teacher_accuracy: Option<f64>,
+    /// The final scores on the test images, and further ones, by [`Measure::key`].
+    pub scores: BTreeMap<String, f64>,
+    /// The final measure of each class; `None` for a class that does not occur.
+    pub class_scores: Vec<Option<f64>>,
     /// Every evaluation, the last one at the end.
     pub evaluations: Vec<Evaluation>,
     /// Named scalars by iteration (losses, weight of the pseudo-labels); `None` at iterations
@@ -88,24 +117,13 @@ pub struct Run {
     pub timing: Timing,
 }
 
-/// Scores on the test images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
-    /// Mean IoU over the classes that have one.
-    pub miou: f64,
-    /// Share of labelled pixels predicted correctly.
-    pub pixel_accuracy: f64,
-    /// IoU by class; `None` for a class in neither labels nor predictions.
-    pub iou: Vec<Option<f64>>,
-}
-
 /// Scores during training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Iterations done.
     pub step: u64,
-    /// The scores then.
-    pub scores: Scores,
+    /// The scores then, by [`Measure::key`].
+    pub scores: BTreeMap<String, f64>,
 }
 
 /// Time and memory.
@@ -120,37 +138,26 @@ pub struct Timing {
 }
 
 /// A measure that methods are compared by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Measure {
-    /// [`Scores::miou`].
-    Miou,
-    /// [`Scores::pixel_accuracy`].
-    PixelAccuracy,
-    /// [`Run::teacher_accuracy`].
-    TeacherAccuracy,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Its name in [`Run::scores`].
+    pub key: String,
+    /// The heading of its column.
+    pub label: String,
 }
 
 impl Measure {
-    /// All measures.
-    pub const ALL: [Self; 3] = [Self::Miou, Self::PixelAccuracy, Self::TeacherAccuracy];
-
-    /// The value of a run, if it has one.
-    pub fn of(self, run: &Run) -> Option<f64> {
-        match self {
-            Self::Miou => Some(run.scores.miou),
-            Self::PixelAccuracy => Some(run.scores.pixel_accuracy),
-            Self::TeacherAccuracy => run.teacher_accuracy,
+    /// A measure.
+    pub fn new(key: &str, label: &str) -> Self {
+        Self {
+            key: key.into(),
+            label: label.into(),
         }
     }
 
-    /// The heading of its column.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Miou => "mIoU",
-            Self::PixelAccuracy => "pixel acc.",
-            Self::TeacherAccuracy => "teacher acc.",
-        }
+    /// The value of a run, if it has one.
+    pub fn of(&self, run: &Run) -> Option<f64> {
+        run.scores.get(&self.key).copied()
     }
 }
 
@@ -184,22 +191,48 @@ pub struct Provenance {
 
 impl MethodRuns {
     /// The values of a measure by seed; `None` unless every run has one.
-    pub fn values(&self, measure: Measure) -> Option<Vec<f64>> {
-        self.runs.iter().map(|run| measure.of(run)).collect()
+    pub fn values(&self, measure: &str) -> Option<Vec<f64>> {
+        let values = self.runs.iter();
+        values.map(|run| run.scores.get(measure).copied()).collect()
     }
 }
 
-/// Compares `method` with `baseline` by every measure that both have.
-pub fn compare(method: &MethodRuns, baseline: &MethodRuns) -> Vec<Comparison> {
-    let paired = |measure| Paired::new(&method.values(measure)?, &baseline.values(measure)?);
-    Measure::ALL
-        .into_iter()
+impl PairRuns {
+    /// Seeds of the runs that are done.
+    pub fn seeds(&self) -> Vec<u64> {
+        let first = self.methods.first();
+        first.map_or(Vec::new(), |m| m.runs.iter().map(|run| run.seed).collect())
+    }
+}
+
+impl Results {
+    /// The measure that counts.
+    pub fn main(&self) -> &Measure {
+        // There is one from the beginning.
+        &self.measures[0]
+    }
+
+    /// Whether there are several pairs of domains, which then have headings.
+    pub fn several(&self) -> bool {
+        self.pairs.len() > 1
+    }
+}
+
+/// Compares `method` with `baseline` by every one of `measures` that both have.
+pub fn compare(
+    method: &MethodRuns,
+    baseline: &MethodRuns,
+    measures: &[Measure],
+) -> Vec<Comparison> {
+    let paired = |key: &str| Paired::new(&method.values(key)?, &baseline.values(key)?);
+    measures
+        .iter()
         .filter_map(|measure| {
             Some(Comparison {
                 method: method.label.clone(),
                 baseline: baseline.label.clone(),
-                measure,
-                paired: paired(measure)?,
+                measure: measure.clone(),
+                paired: paired(&measure.key)?,
             })
         })
         .collect()

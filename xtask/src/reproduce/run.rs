@@ -1,29 +1,21 @@
-//! The reproduction itself: for every seed a warm-up, then every method from its weights.
+//! The reproduction itself: for every seed and pair of domains a warm-up, then every method from its
+//! weights.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, anyhow};
-use mic_data::datasets::Subset;
-use mic_data::{Classes, LabelledSet};
+use anyhow::{Context, Result};
 use mic_run::train::{Outcome, Session};
-use mic_seg::config::Config;
-use mic_seg::metrics::Metrics;
-use mic_seg::sets;
-use mic_seg::train::{self, Setup, Start, Trained};
 
-use super::methods::Method;
-use super::pictures::Pictures;
-use super::plan::{Plan, failure};
+use super::method::Method;
+use super::plan::Plan;
 use super::progress::Progress;
 use super::results::{
-    ClassEntry, Comparison, Evaluation, Iterations, MethodRuns, Provenance, Results, Run, Scores,
+    Comparison, Evaluation, Iterations, MethodRuns, Notes, PairRuns, Provenance, Results, Run,
     Timing, compare,
 };
+use super::task::{Pair, Start, Task};
 use crate::failure::Failure;
 use crate::report;
-
-/// Target training images that the teacher's accuracy is measured on.
-const TEACHER_IMAGES: usize = 200;
 
 /// Runs the plan. Results and report are written anew after every seed, so that a long run that is
 /// stopped leaves the seeds it finished.
@@ -31,92 +23,104 @@ const TEACHER_IMAGES: usize = 200;
 /// # Errors
 ///
 /// [`Failure::Run`] if a run fails or a file cannot be written.
-pub fn reproduce(plan: &Plan) -> Result<Results, Failure> {
+pub fn reproduce<T: Task>(plan: &Plan<T>) -> Result<Results, Failure> {
     let provenance = Provenance::here();
     std::fs::create_dir_all(&plan.out)
         .with_context(|| format!("cannot make the folder {}", plan.out.display()))?;
-    let first = plan.config(&plan.warmup, plan.seeds[0])?;
     let mut results = empty(plan, provenance)?;
-    let setup = Setup::new(&first).map_err(failure)?;
-    let test = setup
-        .test()
-        .context("the configuration has no test images")?;
-    let batch = first.train.batch;
-    let mut pictures = Pictures::new(test.as_ref(), results.classes.clone(), batch)?;
-    let mut progress = Progress::new(total_iterations(&results, plan));
+    let first = plan.warmup.as_ref().or(plan.methods.first());
+    let collector = |pair: &Pair| -> Result<_, Failure> {
+        let method = first.context("there is no method to run")?;
+        let config = plan.config(pair, method, plan.seeds[0])?;
+        Ok(plan.task.pictures(&config)?)
+    };
+    let pictures = plan.pairs.iter().map(collector);
+    let mut pictures = pictures.collect::<Result<Vec<_>, _>>()?;
+    let measure = results.main().clone();
+    let mut progress = Progress::new(
+        total_iterations(&results, plan),
+        plan.task.loss(),
+        &measure.label,
+    );
     for (index, &seed) in plan.seeds.iter().enumerate() {
-        let start = train_one(plan, &plan.warmup, seed, None, &mut progress)?;
-        results.warmup.runs.push(start.run);
-        for (method, entry) in plan.methods.iter().zip(&mut results.methods) {
-            let weights = &start.trained;
-            let Finished { run, trained } =
-                train_one(plan, method, seed, Some(weights), &mut progress)?;
-            entry.runs.push(run);
-            if index == 0 {
-                pictures.add(method.label, &trained)?;
+        for (place, pair) in plan.pairs.iter().enumerate() {
+            let done = &mut results.pairs[place];
+            let start = match (&plan.warmup, &mut done.warmup) {
+                (Some(warmup), Some(entry)) => {
+                    let finished = train_one(plan, (pair, warmup, seed), None, &mut progress)?;
+                    entry.runs.push(finished.run);
+                    Some((finished.trained, plan.checkpoint(pair, warmup, seed)))
+                }
+                _ => None,
+            };
+            for (method, entry) in plan.methods.iter().zip(&mut done.methods) {
+                let start = start.as_ref();
+                let start = start.map(|(trained, path)| Start { trained, path });
+                let Finished { run, trained } =
+                    train_one(plan, (pair, method, seed), start, &mut progress)?;
+                entry.runs.push(run);
+                if index == 0 {
+                    pictures[place].add(method.label, &trained)?;
+                }
             }
+            done.comparisons = comparisons(plan, &done.methods);
         }
         results.seeds.push(seed);
-        results.comparisons = comparisons(&results.methods);
-        report::write(&plan.out, &results, &pictures.gallery(plan.seeds[0]))?;
+        results.notes = notes(plan, &results);
+        let galleries = pictures.iter().map(|p| p.gallery(plan.seeds[0]));
+        report::write(&plan.out, &results, &galleries.collect::<Vec<_>>())?;
     }
     progress.finish();
     Ok(results)
 }
 
-struct Finished {
+struct Finished<T> {
     run: Run,
-    trained: Trained,
+    trained: T,
 }
 
-fn train_one(
-    plan: &Plan,
-    method: &Method,
-    seed: u64,
-    start: Option<&Trained>,
+fn train_one<T: Task>(
+    plan: &Plan<T>,
+    (pair, method, seed): (&Pair, &Method, u64),
+    start: Option<Start<'_, T::Trained>>,
     progress: &mut Progress,
-) -> Result<Finished, Failure> {
-    let config = plan.config(method, seed)?;
-    let setup = Setup::new(&config).map_err(failure)?;
-    let name = format!("seed {seed} {}", method.label);
-    let weights = start.map(Trained::weights);
-    let mut observer = progress.run(&name, config.train.iterations);
-    let start = Start {
-        weights: weights.as_ref(),
-        ..Start::default()
-    };
+) -> Result<Finished<T::Trained>, Failure> {
+    let task = &plan.task;
+    let config = plan.config(pair, method, seed)?;
+    let iterations = task.summary(&config)?.iterations;
+    let mut name = format!("seed {seed} {}", method.label);
+    if !pair.label.is_empty() {
+        name = format!("{}, {name}", pair.label);
+    }
+    let mut observer = progress.run(&name, iterations);
     let session = Session {
         watchers: vec![&mut observer],
         ..Session::default()
     };
-    let trained = train::run(&config, &setup, start, session).map_err(failure)?;
+    let trained = task.train(&config, start, session)?;
     observer.finish();
-    let path = plan.out.join(format!("{}-s{seed}.safetensors", method.key));
-    trained.save(&path).map_err(failure)?;
-    let run = record(&config, seed, &trained)
+    task.save(&trained, &plan.checkpoint(pair, method, seed))?;
+    let run = record(task, &config, seed, &trained)
         .with_context(|| format!("{name}: cannot measure the trained network"))?;
     Ok(Finished { run, trained })
 }
 
-fn record(config: &Config, seed: u64, trained: &Trained) -> Result<Run> {
-    let outcome = &trained.outcome;
-    let evaluations: Vec<Evaluation> = outcome
-        .progress
-        .evaluations
-        .iter()
-        .map(|evaluation| {
-            Ok(Evaluation {
-                step: evaluation.step,
-                scores: scores(&Metrics::of(evaluation))?,
-            })
-        })
-        .collect::<Result<_>>()?;
+fn record<T: Task>(task: &T, config: &T::Config, seed: u64, trained: &T::Trained) -> Result<Run> {
+    let outcome = task.outcome(trained);
+    let evaluations = &outcome.progress.evaluations;
     let last = evaluations.last().context("the run was not evaluated")?;
+    let last = task.scored(last)?;
+    let mut scores = last.scores;
+    scores.extend(task.further(config, trained)?);
+    let evaluations = evaluations.iter().map(|evaluation| {
+        Ok(Evaluation {
+            step: evaluation.step,
+            scores: task.scored(evaluation)?.scores,
+        })
+    });
     let scalar = |name: &str| {
-        let values = outcome
-            .steps
-            .iter()
-            .map(|step| step.scalars.get(name).copied());
+        let steps = outcome.steps.iter();
+        let values = steps.map(|step| step.scalars.get(name).copied());
         // JSON has no NaN; it stands for a scalar that a step did not have.
         values
             .map(|value| value.filter(|v| v.is_finite()))
@@ -124,9 +128,10 @@ fn record(config: &Config, seed: u64, trained: &Trained) -> Result<Run> {
     };
     Ok(Run {
         seed,
-        scores: last.scores.clone(),
-        teacher_accuracy: teacher_accuracy(config, trained)?,
-        scalars: scalar_names(outcome)
+        scores,
+        class_scores: last.classes,
+        evaluations: evaluations.collect::<Result<_>>()?,
+        scalars: scalar_names(task, outcome)
             .into_iter()
             .map(|name| (name.to_owned(), scalar(name)))
             .collect(),
@@ -135,126 +140,106 @@ fn record(config: &Config, seed: u64, trained: &Trained) -> Result<Run> {
             seconds: outcome.seconds,
             peak_memory: outcome.peak_memory,
         },
-        evaluations,
     })
 }
 
-fn scalar_names(outcome: &Outcome) -> Vec<&str> {
+fn scalar_names<'a>(task: &impl Task, outcome: &'a Outcome) -> BTreeSet<&'a str> {
     let steps = outcome.steps.iter();
-    let mut names: Vec<&str> = steps
-        .flat_map(|step| step.scalars.keys().map(String::as_str))
-        .collect();
+    let names = steps.flat_map(|step| step.scalars.keys().map(String::as_str));
     // What a clock measured is no result.
-    names.retain(|name| *name != train::WAITED);
-    names.sort_unstable();
-    names.dedup();
-    names
+    names.filter(|name| !task.is_clock(name)).collect()
 }
 
-fn scores(metrics: &Metrics) -> Result<Scores> {
-    let unlabelled = || anyhow!("the test images have no labelled pixel");
-    Ok(Scores {
-        miou: metrics.miou.ok_or_else(unlabelled)?,
-        pixel_accuracy: metrics.aacc.ok_or_else(unlabelled)?,
-        iou: metrics.iou.clone(),
-    })
-}
-
-/// The teacher's labels of target training images against the ground truth, which is opened here
-/// for this number alone, after training.
-fn teacher_accuracy(config: &Config, trained: &Trained) -> Result<Option<f64>> {
-    let Some(target) = &config.data.target else {
-        return Ok(None);
-    };
-    let target: Arc<dyn LabelledSet> = sets::labelled(target, &config.classes)?;
-    let count = TEACHER_IMAGES.min(target.len());
-    let metrics = trained.pseudo_label_metrics(&Subset::labelled(target, 0..count)?)?;
-    Ok(metrics.and_then(|metrics| metrics.aacc))
-}
-
-/// Every method against self-training, and masking against the same pass without a mask.
-fn comparisons(methods: &[MethodRuns]) -> Vec<Comparison> {
-    let find = |key: &str| methods.iter().find(|method| method.key == key);
-    let against = |key: &str| {
-        let baseline = find(key).into_iter();
-        baseline.flat_map(|b| {
-            methods
-                .iter()
-                .filter(|m| m.key != b.key)
-                .map(move |m| (m, b))
-        })
-    };
-    let masked = against("ratio-0").filter(|(method, _)| method.key == "mic");
-    let pairs = against("self-training").chain(masked);
-    let mut all: Vec<Comparison> = pairs
-        .flat_map(|(method, baseline)| compare(method, baseline))
-        .collect();
+fn comparisons<T: Task>(plan: &Plan<T>, methods: &[MethodRuns]) -> Vec<Comparison> {
+    let measures = plan.task.measures();
+    let mut all = Vec::new();
+    for against in plan.task.comparisons() {
+        let Some(baseline) = methods.iter().find(|m| m.key == against.baseline) else {
+            continue;
+        };
+        for method in methods {
+            let wanted = against.method.is_none_or(|key| method.key == key);
+            if wanted && method.key != baseline.key {
+                all.extend(compare(method, baseline, &measures));
+            }
+        }
+    }
     // One measure after the other is easier to read; the sort keeps the order of the methods.
-    all.sort_by_key(|comparison| comparison.measure as u8);
+    all.sort_by_key(|comparison| measures.iter().position(|m| *m == comparison.measure));
     all
 }
 
-fn empty(plan: &Plan, provenance: Provenance) -> Result<Results, Failure> {
-    let seed = plan.seeds[0];
-    let entry = |method: &Method| -> Result<MethodRuns, Failure> {
-        let config = plan.config(method, seed)?;
-        Ok(MethodRuns {
-            key: method.key.into(),
-            label: method.label.into(),
-            note: method.note.into(),
-            overrides: method.overrides.clone(),
-            config: toml::Table::try_from(&config.raw).context("writing the configuration")?,
-            runs: Vec::new(),
+fn notes<T: Task>(plan: &Plan<T>, results: &Results) -> Notes {
+    let runs = results.pairs.iter().flat_map(|pair| &pair.methods);
+    let runs = runs.flat_map(|method| &method.runs);
+    let names = runs.flat_map(|run| run.scalars.keys());
+    let titles = names.filter_map(|name| {
+        let title = plan.task.scalar_title(name)?;
+        Some((name.clone(), title.to_owned()))
+    });
+    Notes {
+        reading: plan.task.reading(results),
+        paper_scale: plan.task.paper_scale(),
+        scalars: titles.collect(),
+    }
+}
+
+fn empty<T: Task>(plan: &Plan<T>, provenance: Provenance) -> Result<Results, Failure> {
+    let (task, seed) = (&plan.task, plan.seeds[0]);
+    let first = plan.pairs.first().context("there is no pair of domains")?;
+    let iterations = |method: Option<&Method>| -> Result<u64, Failure> {
+        Ok(match method {
+            Some(method) => task.summary(&plan.config(first, method, seed)?)?.iterations,
+            None => 0,
         })
     };
-    let warmup = plan.config(&plan.warmup, seed)?;
-    let adaptation = match plan.methods.first() {
-        Some(method) => plan.config(method, seed)?.train.iterations,
-        None => 0,
-    };
+    let base = task.summary(&task.config(&first.overrides)?)?;
+    let pairs = plan.pairs.iter().map(|pair| empty_pair(plan, pair));
     Ok(Results {
-        what: plan.benchmark.title().into(),
-        config_file: plan.benchmark.config().0.into(),
-        data: describe(plan, &warmup)?,
-        classes: classes(&warmup.classes),
+        what: task.title(),
+        program: format!("mic-{}", task.name()),
+        config_file: task.file().0.into(),
+        measures: task.measures(),
+        class_measure: task.class_measure().into(),
+        classes: base.classes,
         seeds: Vec::new(),
         iterations: Iterations {
-            warmup: warmup.train.iterations,
-            adaptation,
+            warmup: iterations(plan.warmup.as_ref())?,
+            adaptation: iterations(plan.methods.first())?,
         },
-        warmup: entry(&plan.warmup)?,
-        methods: plan.methods.iter().map(entry).collect::<Result<_, _>>()?,
-        comparisons: Vec::new(),
+        pairs: pairs.collect::<Result<_, _>>()?,
+        notes: Notes::default(),
         provenance,
     })
 }
 
-fn describe(plan: &Plan, config: &Config) -> Result<String, Failure> {
-    let data = &config.data;
-    let count = |set: Option<&mic_seg::config::SetConfig>| match set {
-        Some(set) => sets::labelled(set, &config.classes)
-            .map(|opened| opened.len())
-            .map_err(failure),
-        None => Ok(0),
+fn empty_pair<T: Task>(plan: &Plan<T>, pair: &Pair) -> Result<PairRuns, Failure> {
+    let seed = plan.seeds[0];
+    let entry = |method: &Method| -> Result<MethodRuns, Failure> {
+        let config = plan.config(pair, method, seed)?;
+        Ok(MethodRuns {
+            key: method.key.into(),
+            label: method.label.into(),
+            note: method.note.into(),
+            overrides: plan.overrides(pair, method),
+            config: plan.task.summary(&config)?.table,
+            runs: Vec::new(),
+        })
     };
-    let counts = [
-        count(Some(&data.source))?,
-        count(data.target.as_ref())?,
-        count(data.test.as_ref())?,
-    ];
-    Ok(plan.benchmark.data(counts[0], counts[1], counts[2]))
+    let shared = plan.methods.last().or(plan.warmup.as_ref());
+    let shared = shared.context("there is no method to run")?;
+    let shared = plan.config(pair, shared, seed)?;
+    Ok(PairRuns {
+        key: pair.key.clone(),
+        label: pair.label.clone(),
+        data: plan.task.summary(&shared)?.data,
+        warmup: plan.warmup.as_ref().map(entry).transpose()?,
+        methods: plan.methods.iter().map(entry).collect::<Result<_, _>>()?,
+        comparisons: Vec::new(),
+    })
 }
 
-fn classes(classes: &Classes) -> Vec<ClassEntry> {
-    let pairs = classes.names().iter().zip(classes.palette());
-    let entry = |(name, colour): (&String, &[u8; 3])| ClassEntry {
-        name: name.clone(),
-        colour: *colour,
-    };
-    pairs.map(entry).collect()
-}
-
-fn total_iterations(results: &Results, plan: &Plan) -> u64 {
+fn total_iterations<T>(results: &Results, plan: &Plan<T>) -> u64 {
     let one = results.iterations.warmup + results.iterations.adaptation * plan.methods.len() as u64;
-    one * plan.seeds.len() as u64
+    one * (plan.seeds.len() * plan.pairs.len()) as u64
 }

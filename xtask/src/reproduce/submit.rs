@@ -10,16 +10,18 @@ use crate::failure::Failure;
 /// Options whose values say where and what all elements run together.
 const OWN: [&str; 4] = ["--submit", "--slurm", "--seeds", "--out"];
 
-/// The job array: this very command line, with one seed and a folder of its own an element.
+/// The job array of a program: this very command line, with one seed and a folder of its own an element.
 ///
 /// # Errors
 /// A resource that SLURM's options do not have.
 pub fn job(
+    program: &str,
     arguments: &[String],
     seeds: &[u64],
     out: &Path,
     resources: &[String],
 ) -> Result<ArrayJob, Failure> {
+    let name = program.to_owned();
     let program = std::env::current_exe().context("finding this program")?;
     let here = std::env::current_dir().context("finding the current folder")?;
     let common = without_own(arguments);
@@ -35,7 +37,7 @@ pub fn job(
         program.chain(common.iter().cloned()).chain(own).collect()
     };
     Ok(ArrayJob {
-        name: "mic-seg".into(),
+        name,
         commands: seeds.iter().map(command).collect(),
         folder: here,
         logs: out.join("logs"),
@@ -117,7 +119,14 @@ mod tests {
         let line = "reproduce seg --controls --seeds 4,7 --out=runs/x --submit slurm --slurm \
                     time=2:00:00 --dry-run --set mask.block=8";
         let resources = words("time=2:00:00 cpus=8");
-        let job = job(&words(line), &[4, 7], Path::new("runs/x"), &resources).unwrap();
+        let job = job(
+            "mic-seg",
+            &words(line),
+            &[4, 7],
+            Path::new("runs/x"),
+            &resources,
+        )
+        .unwrap();
         let rest = |command: &[String]| command[1..].join(" ");
         let commands: Vec<String> = job.commands.iter().map(|c| rest(c)).collect();
         assert_eq!(

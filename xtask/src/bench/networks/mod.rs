@@ -1,5 +1,6 @@
 //! Training steps of whole networks.
 
+mod classifier;
 mod iteration;
 mod training;
 
@@ -8,6 +9,7 @@ use mic_nn::models::resnet::{NormKind, ResNetConfig};
 use mic_nn::models::vit::{VitConfig, VitSize};
 use serde::Serialize;
 
+use classifier::{Backbone, Classifier};
 use iteration::Iteration;
 pub(super) use training::Training;
 
@@ -45,6 +47,8 @@ pub(super) enum Architecture {
     Pyramid(ResNetConfig),
     /// A whole iteration of self-training with masked consistency.
     Iteration(Iteration),
+    /// A whole iteration of SDAT with masked consistency.
+    Classifier(Classifier),
 }
 
 /// The optimiser; all parameters have the same settings.
@@ -90,6 +94,18 @@ pub(super) fn all() -> candle_core::Result<Vec<Network>> {
             "MIC(HRDA) iteration, MiT-B5, 2x3x128x128",
             (5, 128, true),
         )?,
+        classifier(
+            "mic(sdat)-vit-b16",
+            "MIC(SDAT) iteration, ViT-B/16, 4x3x224x224",
+            Backbone::Vit(VitConfig::variant(VitSize::Base)),
+            &["timm"],
+        ),
+        classifier(
+            "mic(sdat)-resnet-101",
+            "MIC(SDAT) iteration, ResNet-101, 4x3x224x224",
+            Backbone::Resnet(ResNetConfig::torchvision(101)?),
+            &["torchvision"],
+        ),
     ])
 }
 
@@ -195,6 +211,27 @@ fn iteration(
     })
 }
 
+fn classifier(
+    name: &'static str,
+    title: &'static str,
+    backbone: Backbone,
+    needs: &'static [&'static str],
+) -> Network {
+    Network {
+        name,
+        title,
+        needs,
+        architecture: Architecture::Classifier(Classifier::new(backbone, 4)),
+        image: [4, 3, 224, 224],
+        classes: 12,
+        optimizer: OptimizerRule::Sgd {
+            lr: 0.002,
+            momentum: 0.9,
+            weight_decay: 1e-3,
+        },
+    }
+}
+
 impl Network {
     /// Of a whole iteration what it does besides passes through networks, with the seconds.
     pub(super) fn extras(&self) -> candle_core::Result<Vec<(&'static str, f64)>> {
@@ -235,6 +272,9 @@ impl Network {
             Architecture::Iteration(iteration) => {
                 let backbone = narrow(iteration.backbone.clone());
                 Architecture::Iteration(iteration.resized(backbone, image[2], 16))
+            }
+            Architecture::Classifier(classifier) => {
+                Architecture::Classifier(classifier.tiny(image[0], image[2]))
             }
             Architecture::Resnet(config) => Architecture::Resnet(shallow(config)),
             Architecture::Pyramid(config) => Architecture::Pyramid(shallow(config)),

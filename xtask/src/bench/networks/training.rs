@@ -14,6 +14,7 @@ use mic_seg::model::{DaformerHeadConfig, Segmentor, SegmentorConfig, separable_a
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use super::classifier;
 use super::iteration::{self, Step};
 use super::{Architecture, Network, OptimizerRule};
 use crate::bench::cases::fill;
@@ -34,6 +35,10 @@ impl Training {
     pub(in crate::bench) fn new(network: &Network) -> Result<Self> {
         if let Architecture::Iteration(iteration) = &network.architecture {
             let step = iteration::step(iteration, network)?;
+            return Ok(Self { step });
+        }
+        if let Architecture::Classifier(iteration) = &network.architecture {
+            let step = classifier::step(iteration, network)?;
             return Ok(Self { step });
         }
         let store = Store::trainable(ChaCha8Rng::seed_from_u64(0), DType::F32, &Device::Cpu);
@@ -120,7 +125,9 @@ impl Network {
             Architecture::Resnet(config) => self.resnet(config, scope, image),
             Architecture::Vit(config) => self.vit(config, scope, image),
             Architecture::Pyramid(config) => pyramid(config, scope, image),
-            Architecture::Iteration(_) => candle_core::bail!("an iteration has several losses"),
+            Architecture::Iteration(_) | Architecture::Classifier(_) => {
+                candle_core::bail!("an iteration has several losses")
+            }
         }
     }
 

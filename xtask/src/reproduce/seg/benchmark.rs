@@ -1,4 +1,4 @@
-//! The data pairs that the comparison can run on.
+//! The data pairs that segmentation's comparison can run on.
 
 use std::path::PathBuf;
 
@@ -50,11 +50,11 @@ impl Benchmark {
         match self {
             Self::Scenes => (
                 "configs/seg/miniature.toml",
-                include_str!("../../../configs/seg/miniature.toml"),
+                include_str!("../../../../configs/seg/miniature.toml"),
             ),
             Self::CamVid { .. } => (
                 "configs/seg/miniature_camvid.toml",
-                include_str!("../../../configs/seg/miniature_camvid.toml"),
+                include_str!("../../../../configs/seg/miniature_camvid.toml"),
             ),
         }
     }

@@ -5,8 +5,9 @@ use image::RgbImage;
 use mic_data::{Labelled, LabelledSet};
 use mic_seg::train::Trained;
 
-use super::results::ClassEntry;
 use crate::report::{Gallery, GalleryRow, paint};
+use crate::reproduce::results::ClassEntry;
+use crate::reproduce::task;
 
 /// Test images in the report.
 const COUNT: usize = 6;
@@ -50,33 +51,6 @@ impl Pictures {
         })
     }
 
-    /// Adds the pictures of a trained method. Pseudo-labels and masks are those of the first
-    /// method that masks, or else of the first with a teacher.
-    ///
-    /// # Errors
-    ///
-    /// A prediction that fails.
-    pub(super) fn add(&mut self, label: &str, trained: &Trained) -> Result<()> {
-        let predictor = trained.predictor()?;
-        let predict = |sample: &Labelled| -> Result<RgbImage> {
-            Ok(paint(&predictor.predict(&sample.image)?, &self.classes))
-        };
-        let predictions = self.samples.iter().map(predict).collect::<Result<_>>()?;
-        self.predictions.push((label.to_owned(), predictions));
-        let masks = trained
-            .config()
-            .mask
-            .as_ref()
-            .is_some_and(|mask| mask.ratio > 0.0);
-        match &self.inputs {
-            Some(inputs) if inputs.masked.is_some() || !masks => Ok(()),
-            _ => {
-                self.inputs = self.inputs_of(label, trained, masks)?;
-                Ok(())
-            }
-        }
-    }
-
     fn inputs_of(&self, label: &str, trained: &Trained, masks: bool) -> Result<Option<Inputs>> {
         let mut pseudo = Vec::new();
         for batch in self.samples.chunks(self.batch) {
@@ -99,9 +73,33 @@ impl Pictures {
             masked,
         }))
     }
+}
 
-    /// The pictures so far, of networks trained with `seed`.
-    pub(super) fn gallery(&self, seed: u64) -> Gallery {
+impl task::Pictures<Trained> for Pictures {
+    /// Pseudo-labels and masks are those of the first method that masks, or else of the first with
+    /// a teacher.
+    fn add(&mut self, label: &str, trained: &Trained) -> Result<()> {
+        let predictor = trained.predictor()?;
+        let predict = |sample: &Labelled| -> Result<RgbImage> {
+            Ok(paint(&predictor.predict(&sample.image)?, &self.classes))
+        };
+        let predictions = self.samples.iter().map(predict).collect::<Result<_>>()?;
+        self.predictions.push((label.to_owned(), predictions));
+        let masks = trained
+            .config()
+            .mask
+            .as_ref()
+            .is_some_and(|mask| mask.ratio > 0.0);
+        match &self.inputs {
+            Some(inputs) if inputs.masked.is_some() || !masks => Ok(()),
+            _ => {
+                self.inputs = self.inputs_of(label, trained, masks)?;
+                Ok(())
+            }
+        }
+    }
+
+    fn gallery(&self, seed: u64) -> Gallery {
         let mut columns: Vec<(String, Vec<RgbImage>)> = vec![
             (
                 "image".into(),
@@ -142,6 +140,7 @@ impl Pictures {
             rows: self.samples.iter().enumerate().map(row).collect(),
             captions: columns.iter().map(|(caption, _)| caption.clone()).collect(),
             note,
+            coloured: true,
         }
     }
 }
