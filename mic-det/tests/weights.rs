@@ -75,7 +75,7 @@ fn a_detectron_backbone_fills_the_resnet() {
         let before = values(&model);
         let loaded = load(&model, &recorded(), Part::Backbone).unwrap();
         assert_eq!(loaded.names, Names::Detectron);
-        // 16 convolutions and 4 shortcuts with as many norms, and the first layer.
+        // The first layer, three in each of five blocks, and four shortcuts: each with a norm.
         let layers = 1 + 5 * 3 + 4;
         assert_eq!(loaded.report.matched, 3 * layers, "{loaded}");
         assert_eq!(loaded.report.unexpected, Vec::<String>::new());

@@ -72,6 +72,9 @@ pub fn load_from(model: &Model, weights: Weights, part: Part) -> Result<Loaded> 
             known.join(", ")
         )));
     };
+    let stem = weights
+        .names()
+        .any(|name| name.starts_with("backbone.body.stem."));
     let weights = names.translate(weights, config)?;
     let weights = match part {
         Part::Backbone => weights.retain(|name| name.starts_with(BODY)),
@@ -79,7 +82,7 @@ pub fn load_from(model: &Model, weights: Weights, part: Part) -> Result<Loaded> 
     };
     let report = model.store.load_weights(&weights)?;
     let loaded = Loaded {
-        doubts: doubts(names, config, &report),
+        doubts: doubts(names, stem, config, &report),
         report,
         names,
     };
@@ -116,8 +119,8 @@ fn needed(name: &str, part: Part) -> bool {
     }
 }
 
-/// What the file's authors do otherwise.
-fn doubts(names: Names, config: &DetectorConfig, report: &LoadReport) -> Vec<String> {
+/// What the file's authors do otherwise. Of the same names, those with `stem` are not our own modern ones.
+fn doubts(names: Names, stem: bool, config: &DetectorConfig, report: &LoadReport) -> Vec<String> {
     let mut doubts = Vec::new();
     let (body, modern) = (&config.body, config.conventions == Conventions::Modern);
     let (in_1x1, bottleneck) = (body.stride_in_1x1, body.block == BlockKind::Bottleneck);
@@ -135,7 +138,7 @@ fn doubts(names: Names, config: &DetectorConfig, report: &LoadReport) -> Vec<Str
         Names::Torchvision if !modern => {
             doubts.push("it was trained with model.conventions = \"modern\"".to_owned());
         }
-        Names::Reference if modern => {
+        Names::Reference if modern && stem => {
             doubts.push("it was trained with model.conventions = \"legacy\"".to_owned());
         }
         _ => {}

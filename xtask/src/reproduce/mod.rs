@@ -7,6 +7,7 @@
 
 pub mod cls;
 pub mod command;
+pub mod det;
 pub mod gate;
 pub mod method;
 mod plan;

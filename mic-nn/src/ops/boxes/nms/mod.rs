@@ -1,6 +1,7 @@
 //! Greedy non-maximum suppression.
 
-use std::cmp::Ordering;
+mod neighbours;
+mod pairs;
 
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
@@ -127,24 +128,24 @@ fn kept_of_all<T: Elem>(
 
 /// Indices by descending score, equal ones in their order, NaN first.
 fn by_score<T: Elem>(scores: &[T]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-    order.sort_by(|&a, &b| {
-        let (a, b) = (scores[a as usize], scores[b as usize]);
-        b.partial_cmp(&a)
-            .unwrap_or_else(|| match (a.is_nan(), b.is_nan()) {
-                (true, false) => Ordering::Less,
-                (false, true) => Ordering::Greater,
-                _ => Ordering::Equal,
-            })
-    });
-    order
-}
-
-/// Boxes in the order in which they are visited, one coordinate after the other.
-struct Candidates<T> {
-    corners: [Vec<T>; 4],
-    areas: Vec<T>,
-    dropped: Vec<bool>,
+    // Whole numbers in the order of the scores sort faster than the scores.
+    let key = |score: f64| {
+        // Both zeros are equal.
+        let bits = (score + 0.0).to_bits();
+        let ascending = match bits >> 63 {
+            _ if score.is_nan() => u64::MAX,
+            1 => !bits,
+            _ => bits | 1 << 63,
+        };
+        !ascending
+    };
+    let mut keys: Vec<(u64, u32)> = scores
+        .iter()
+        .zip(0..)
+        .map(|(&score, i)| (key(score.to_f64()), i))
+        .collect();
+    keys.sort_unstable();
+    keys.into_iter().map(|(_, i)| i).collect()
 }
 
 /// The boxes of `order` that remain, in that order.
@@ -158,53 +159,13 @@ fn kept_of_class<T: Elem>(
         NmsRule::Modern => (BoxSize::Continuous.extra::<T>(), threshold),
         NmsRule::Legacy => (BoxSize::Inclusive.extra::<T>(), T::of(threshold).to_f64()),
     };
-    let corner = |n: usize| order.iter().map(|&i| boxes[i as usize][n]).collect();
-    let area = |&i: &u32| {
-        let [x1, y1, x2, y2] = boxes[i as usize];
-        (x2 - x1 + extra) * (y2 - y1 + extra)
-    };
-    let mut candidates = Candidates {
-        corners: [corner(0), corner(1), corner(2), corner(3)],
-        areas: order.iter().map(area).collect(),
-        dropped: vec![false; order.len()],
-    };
-    let mut kept = Vec::new();
     vectorized(
         #[inline(always)]
-        || {
-            for (n, &index) in order.iter().enumerate() {
-                if !candidates.dropped[n] {
-                    kept.push(index);
-                    candidates.drop_overlapping(n, extra, threshold);
-                }
-            }
+        || match neighbours::suit(boxes, order, extra, threshold) {
+            true => neighbours::kept(boxes, order, extra, threshold),
+            false => pairs::kept(boxes, order, extra, threshold),
         },
-    );
-    kept
-}
-
-impl<T: Elem> Candidates<T> {
-    /// Drops every box after `n` that overlaps it by more than the threshold.
-    #[inline(always)]
-    fn drop_overlapping(&mut self, n: usize, extra: T, threshold: f64) {
-        let [x1, y1, x2, y2] = &self.corners;
-        let (left, top, right, bottom, area) = (x1[n], y1[n], x2[n], y2[n], self.areas[n]);
-        let later = n + 1..;
-        let corners = x1[later.clone()]
-            .iter()
-            .zip(&y1[later.clone()])
-            .zip(x2[later.clone()].iter().zip(&y2[later.clone()]));
-        let boxes = corners.zip(&self.areas[later.clone()]);
-        for (dropped, (((&x1, &y1), (&x2, &y2)), &other)) in
-            self.dropped[later].iter_mut().zip(boxes)
-        {
-            let width = positive(smaller(right, x2) - larger(left, x1) + extra);
-            let height = positive(smaller(bottom, y2) - larger(top, y1) + extra);
-            let shared = width * height;
-            let overlap = shared / (area + other - shared);
-            *dropped |= overlap.to_f64() > threshold;
-        }
-    }
+    )
 }
 
 // Plain comparisons: those of `Float` take care of NaN, which keeps them from being one instruction.
@@ -301,6 +262,77 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    /// Sizes and places of one kind: objects seen many times, boxes of all sizes, small ones, and a
+    /// grid of anchors; some without a positive size or no number.
+    fn crowd(rng: &mut ChaCha8Rng, kind: usize, count: usize) -> Vec<[f32; 4]> {
+        let mut around =
+            |centre: f32, spread: f32| centre + spread * rng.random_range(-1.0..1.0f32);
+        let one = |n: usize| {
+            let (object, line) = ((n % 40) as f32, (n / 60) as f32);
+            let [x, y, w, h] = match kind {
+                0 => [
+                    37.0 * object % 1000.0,
+                    61.0 * object % 400.0,
+                    60.0,
+                    20.0 + object,
+                ],
+                1 => [500.0, 250.0, 90.0, 90.0],
+                2 => [500.0, 250.0, 6.0, 6.0],
+                _ => [16.0 * (n % 60) as f32, 16.0 * line, 64.0, 32.0],
+            };
+            let spread = [12.0, 450.0, 450.0, 4.0][kind];
+            let (x, y) = (around(x, spread), around(y, spread));
+            let (w, h) = (around(w, 0.3 * w), around(h, 0.3 * h));
+            match n % 97 {
+                5 => [x, y, x - 3.0, y + h],
+                6 => [f32::NAN, y, x, y + h],
+                7 => [x, y, x - 0.5, y - 0.25],
+                8 => [x, y, x - w, y - h],
+                _ => [x - w, y - h, x + w, y + h],
+            }
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn both_ways_keep_the_same_boxes() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        for case in 0..48 {
+            let kind = case % 4;
+            let boxes = crowd(&mut rng, kind, 700);
+            let order: Vec<u32> = (0..boxes.len() as u32).rev().collect();
+            let extra = [0.0, 1.0][case / 4 % 2];
+            for threshold in [0.25, 0.5, 0.7, 0.95, 1.0] {
+                let ours = neighbours::kept(&boxes, &order, extra, threshold);
+                let expected = pairs::kept(&boxes, &order, extra, threshold);
+                assert!(expected.len() > 20 && expected.len() <= boxes.len());
+                assert_eq!(ours, expected, "kind {kind}, {extra}, {threshold}");
+                let wide = |b: &[f32; 4]| b.map(f64::from);
+                let boxes: Vec<[f64; 4]> = boxes.iter().map(wide).collect();
+                let extra = f64::from(extra);
+                assert_eq!(
+                    neighbours::kept(&boxes, &order, extra, threshold),
+                    pairs::kept(&boxes, &order, extra, threshold)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn scores_are_ordered_like_numbers() {
+        let scores = [
+            0.0f32,
+            -0.0,
+            -1.5,
+            f32::NAN,
+            2.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            2.0,
+        ];
+        assert_eq!(by_score(&scores), [3, 5, 4, 7, 0, 1, 2, 6]);
     }
 
     #[test]
