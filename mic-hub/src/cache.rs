@@ -136,7 +136,10 @@ mod tests {
         }
         let reference = cache.path().join("models--owner--name/refs/main");
         assert_eq!(fs::read_to_string(reference).unwrap(), commit);
-        let path = cache.path().join("models--owner--name/snapshots").join(commit);
+        let path = cache
+            .path()
+            .join("models--owner--name/snapshots")
+            .join(commit);
         remove(&path.join("a.bin")).unwrap();
         assert!(!place.blob("abc").exists());
     }

@@ -92,13 +92,10 @@ impl Network {
 
     fn names(self, weights: &Weights) -> Rename {
         match self {
-            Self::MitB0
-            | Self::MitB1
-            | Self::MitB2
-            | Self::MitB3
-            | Self::MitB4
-            | Self::MitB5
-                if weights.names().any(|name| name.contains("patch_embeddings.")) =>
+            Self::MitB0 | Self::MitB1 | Self::MitB2 | Self::MitB3 | Self::MitB4 | Self::MitB5
+                if weights
+                    .names()
+                    .any(|name| name.contains("patch_embeddings.")) =>
             {
                 tables::hugging_face_segformer()
             }
@@ -158,7 +155,10 @@ pub fn is_done(out: &Path, sha256: &str) -> bool {
 pub fn convert(network: Network, file: &Path, out: &Path, source: &Source) -> Result<LoadReport> {
     let model = network.model().map_err(|error| weights_error(&error))?;
     let model = model.ok_or_else(|| {
-        Error::Usage(format!("{} is read as it is; there is nothing to convert", file.display()))
+        Error::Usage(format!(
+            "{} is read as it is; there is nothing to convert",
+            file.display()
+        ))
     })?;
     let theirs = weights::load(file).map_err(|error| weights_error(&error))?;
     let ours = theirs.rename(&network.names(&theirs));
@@ -168,9 +168,9 @@ pub fn convert(network: Network, file: &Path, out: &Path, source: &Source) -> Re
     let mut report = report.map_err(|error| weights_error(&error))?;
     if network == Network::Resnet50Detectron {
         // Folded into weight and bias in such files.
-        report.missing.retain(|name| {
-            !name.ends_with("running_mean") && !name.ends_with("running_var")
-        });
+        report
+            .missing
+            .retain(|name| !name.ends_with("running_mean") && !name.ends_with("running_var"));
     }
     if !report.complete() {
         return Err(Error::Weights(format!(

@@ -51,7 +51,10 @@ impl<'a> Tries<'a> {
         if !error.passes() || self.failed >= self.settings.attempts {
             return Err(error);
         }
-        let doubled = self.settings.pause.saturating_mul(1 << (self.failed - 1).min(16));
+        let doubled = self
+            .settings
+            .pause
+            .saturating_mul(1 << (self.failed - 1).min(16));
         let mut wait = doubled.min(LONGEST);
         if let Error::TooMany {
             wait: Some(asked), ..

@@ -93,7 +93,10 @@ impl Fetcher {
 
     async fn bring(&self, file: &HubFile, watch: Watch<'_>) -> Result<Fetched> {
         let cached = self.hub.cached(file).await;
-        if let Some(path) = cached.as_deref().filter(|_| file.pinned() || self.settings.offline) {
+        if let Some(path) = cached
+            .as_deref()
+            .filter(|_| file.pinned() || self.settings.offline)
+        {
             match self.verify(file, path) {
                 Ok(fetched) => return Ok(fetched),
                 Err(error @ Error::WrongHash { .. }) if !self.settings.offline => {
@@ -224,7 +227,13 @@ impl Fetcher {
             )));
         }
         loop {
-            fill(&self.hub, &self.settings, file, remote, &mut partial, watch).await?;
+            let filled = fill(&self.hub, &self.settings, file, remote, &mut partial, watch).await;
+            if let Err(error) = filled {
+                if partial.length() == 0 {
+                    partial.remove();
+                }
+                return Err(error);
+            }
             let kept = partial.kept();
             match self.expect(file, &remote.etag, &partial.sha256()) {
                 Ok(()) => return Ok(partial),

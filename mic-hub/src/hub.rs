@@ -105,9 +105,8 @@ impl Hub {
             url: url.clone(),
             reason: reason.into(),
         };
-        let mut next = Url::parse(&url).map_err(|error| {
-            Error::Usage(format!("HF_ENDPOINT: {url} is no address: {error}"))
-        })?;
+        let mut next = Url::parse(&url)
+            .map_err(|error| Error::Usage(format!("HF_ENDPOINT: {url} is no address: {error}")))?;
         for _ in 0..REDIRECTS {
             let response = self.head(next.clone()).await?;
             if !response.status().is_success() && !response.status().is_redirection() {

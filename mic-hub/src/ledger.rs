@@ -92,7 +92,9 @@ impl Ledger {
         });
         let text = toml::to_string(&entries);
         let text = text.map_err(|error| Error::Usage(error.to_string()))?;
-        replace(&self.path, |new| std::fs::write(new, format!("{HEADER}{text}")))?;
+        replace(&self.path, |new| {
+            std::fs::write(new, format!("{HEADER}{text}"))
+        })?;
         Ok(true)
     }
 

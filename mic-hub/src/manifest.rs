@@ -143,7 +143,10 @@ impl Manifest {
             .collect::<Result<_>>()?;
         for (at, entry) in entries.iter().enumerate() {
             if entries[..at].iter().any(|other| other.name == entry.name) {
-                return Err(Error::Usage(format!("{file}: {} is listed twice", entry.name)));
+                return Err(Error::Usage(format!(
+                    "{file}: {} is listed twice",
+                    entry.name
+                )));
             }
         }
         Ok(Self { entries })
@@ -188,7 +191,10 @@ impl Manifest {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.entries.iter().map(|entry| entry.name.as_str()).collect()
+        self.entries
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .collect()
     }
 }
 
@@ -199,7 +205,9 @@ impl Entry {
 }
 
 fn entry(raw: Raw) -> std::result::Result<Entry, String> {
-    let saves = raw.saves.unwrap_or_else(|| format!("{}.safetensors", raw.name));
+    let saves = raw
+        .saves
+        .unwrap_or_else(|| format!("{}.safetensors", raw.name));
     path_below("saves", &saves)?;
     if saves.contains('/') {
         return Err(format!("saves is {saves:?}, expected a file name"));
@@ -325,7 +333,10 @@ mod tests {
             ("repository = \"o/n\"\nsize = 3", "size"),
         ] {
             let message = parse(extra).unwrap_err().to_string();
-            assert!(message.contains(told) && message.contains("list.toml"), "{message}");
+            assert!(
+                message.contains(told) && message.contains("list.toml"),
+                "{message}"
+            );
         }
     }
 }

@@ -76,7 +76,10 @@ impl Settings {
                 .is_some_and(|value| yes(&value)),
             attempts: 5,
             pause: Duration::from_secs(1),
-            proxy: PROXIES.iter().find_map(|name| get(name)).map(|url| without_password(&url)),
+            proxy: PROXIES
+                .iter()
+                .find_map(|name| get(name))
+                .map(|url| without_password(&url)),
             stall: Duration::from_secs(seconds.unwrap_or(30).max(1)),
         }
     }

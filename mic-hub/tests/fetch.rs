@@ -83,8 +83,21 @@ fn a_branch_counts_as_not_pinned_and_its_first_download_is_recorded() {
     let other = hub.put("owner/name", "a.bin", &noise(10_000, 5));
     hub.log();
     let said = machine.fetch();
-    said.failed(1, &["has changed on the Hub", &hash, &other, "remove its entry", "mic-lock.toml"]);
-    assert!(!hub.log().iter().any(|request| request.path.starts_with("/cdn/")));
+    said.failed(
+        1,
+        &[
+            "has changed on the Hub",
+            &hash,
+            &other,
+            "remove its entry",
+            "mic-lock.toml",
+        ],
+    );
+    assert!(
+        !hub.log()
+            .iter()
+            .any(|request| request.path.starts_with("/cdn/"))
+    );
     assert_eq!(machine.files(), files);
 
     // Without the entry it is accepted.
@@ -103,7 +116,9 @@ fn broken_connections_go_on_where_they_broke() {
     machine.fetch().done();
     assert_eq!(machine.read(&machine.snapshot("a.bin")), bytes);
     let log = hub.log();
-    let bodies = log.iter().filter(|r| r.method == "GET" && r.path.starts_with("/cdn/"));
+    let bodies = log
+        .iter()
+        .filter(|r| r.method == "GET" && r.path.starts_with("/cdn/"));
     let ranges: Vec<_> = bodies.map(|request| request.header("range")).collect();
     assert_eq!(ranges[0], None);
     assert_eq!(ranges[1], Some("bytes=100000-499999"));
@@ -134,13 +149,21 @@ fn a_killed_download_goes_on_in_the_next_process() {
     hub.fast();
     hub.log();
     let said = machine.fetch().done();
-    assert!(said.err.contains(&format!("going on at {there} of 2000000")), "{}", said.err);
+    assert!(
+        said.err
+            .contains(&format!("going on at {there} of 2000000")),
+        "{}",
+        said.err
+    );
     assert!(said.out.contains("were there"), "{}", said.out);
     assert_eq!(machine.read(&machine.snapshot("a.bin")), bytes);
     assert!(!partial.exists());
     let range = format!("bytes={there}-1999999");
     let log = hub.log();
-    assert!(log.iter().any(|request| request.header("range") == Some(&range)));
+    assert!(
+        log.iter()
+            .any(|request| request.header("range") == Some(&range))
+    );
 }
 
 #[test]
@@ -181,7 +204,10 @@ fn the_cache_alone_serves_offline() {
     hub.put("owner/name", "a.bin", &bytes);
     let machine = Machine::new(&hub, "main", None);
     let said = run(machine.weights(&["a"]).env("HF_HUB_OFFLINE", "1"));
-    said.failed(1, &["not in the cache", "HF_HUB_OFFLINE", "models--owner--name"]);
+    said.failed(
+        1,
+        &["not in the cache", "HF_HUB_OFFLINE", "models--owner--name"],
+    );
     machine.fetch().done();
     hub.log();
     let said = run(machine.weights(&["a"]).env("HF_HUB_OFFLINE", "1")).done();
@@ -205,7 +231,11 @@ fn a_hub_that_is_down_does_not_keep_a_cached_branch_from_its_use() {
     machine.fetch().done();
     hub.heads([Fault::Status(503, Vec::new())]);
     let said = machine.fetch().done();
-    assert!(said.err.contains("taking what the cache has"), "{}", said.err);
+    assert!(
+        said.err.contains("taking what the cache has"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]
@@ -215,13 +245,17 @@ fn two_processes_fetch_a_file_once() {
     let hash = hub.put("owner/name", "a.bin", &bytes);
     let machine = Machine::new(&hub, COMMIT, Some(&hash));
     hub.slow(100_000, Duration::from_millis(40));
-    let children: Vec<_> = (0..2).map(|_| machine.weights(&["a"]).spawn().unwrap()).collect();
+    let children: Vec<_> = (0..2)
+        .map(|_| machine.weights(&["a"]).spawn().unwrap())
+        .collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!(machine.read(&machine.snapshot("a.bin")), bytes);
     let log = hub.log();
-    let bodies = log.iter().filter(|r| r.method == "GET" && r.path.starts_with("/cdn/"));
+    let bodies = log
+        .iter()
+        .filter(|r| r.method == "GET" && r.path.starts_with("/cdn/"));
     assert_eq!(bodies.count(), 1);
 }
 
@@ -232,8 +266,14 @@ fn the_list_says_what_is_there_and_asks_nobody() {
     let machine = Machine::new(&hub, "main", None);
     let list = || {
         let said = run(&mut machine.weights(&["--list"])).done();
-        let line = said.out.lines().find(|line| line.starts_with("a ")).unwrap();
-        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        let line = said
+            .out
+            .lines()
+            .find(|line| line.starts_with("a "))
+            .unwrap();
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     assert_eq!(list(), ["a", "owner/name", "no", "MIT"]);
     assert!(hub.log().is_empty());

@@ -9,6 +9,7 @@ use mic_run::runs::cli::RunsCommand;
 
 use crate::bench;
 use crate::failure::Failure;
+use crate::fetch;
 use crate::report::{notes, table};
 use crate::reproduce::benchmark::Benchmark;
 use crate::reproduce::gate;
@@ -42,6 +43,8 @@ enum Command {
         #[command(subcommand)]
         device: BenchDevice,
     },
+    /// Fetch pretrained weights, and see which data sets are there.
+    Fetch(fetch::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -286,6 +289,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             return Ok(print(&command.run()?)?);
         }
         Command::Bench { device } => return Ok(run_bench(device)?),
+        // It has said all there is to say.
+        Command::Fetch(args) => std::process::exit(fetch::fetch(args)?),
     };
     let benchmark = Benchmark::new(&args.source, &args.target, args.data_root);
     if args.gate && !gate::applies(&args.methods) {

@@ -63,7 +63,12 @@ fn text(set: &DataSet, folder: &Path, findings: &[Finding]) -> String {
         true => " (needs an account there)",
         false => "",
     };
-    let mut text = format!("{}: {}\n  folder: {}", set.name, set.title, folder.display());
+    let mut text = format!(
+        "{}: {}\n  folder: {}",
+        set.name,
+        set.title,
+        folder.display()
+    );
     if findings.is_empty() {
         text += &format!(
             " (not there)\n  get it: {}{account}\n  licence: {}\n  {}\n",
@@ -90,7 +95,10 @@ fn prepare(set: &DataSet, folder: &Path, findings: &[Finding]) -> String {
         return String::new();
     }
     let command = set.prepare.replace("{root}", &folder.display().to_string());
-    let states: Vec<bool> = findings.iter().filter_map(|finding| finding.prepared).collect();
+    let states: Vec<bool> = findings
+        .iter()
+        .filter_map(|finding| finding.prepared)
+        .collect();
     match states.is_empty() || states.contains(&false) {
         true => format!("  prepare its labels and class statistics: {command}\n"),
         false => "  its labels are prepared\n".into(),

@@ -8,7 +8,11 @@ use crate::{Fetcher, Manifest, Result};
 
 /// What is known, and what of it is there.
 pub(super) fn text(manifest: &Manifest, fetcher: &Fetcher, out: &Path) -> Result<String> {
-    let mut rows = vec![["name", "from", "pinned", "size", "there", "licence"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["name", "from", "pinned", "size", "there", "licence"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     for entry in &manifest.entries {
         rows.push(row(entry, fetcher, out));
     }

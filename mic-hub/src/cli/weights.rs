@@ -109,7 +109,10 @@ fn chosen<'a>(args: &Args, manifest: &'a Manifest) -> Result<Vec<&'a Entry>> {
     }
     if let Some(run) = &args.run {
         let file = Path::new(run);
-        return match file.extension().is_some_and(|extension| extension == "toml") {
+        return match file
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             true => for_config(file, manifest, &args.out),
             false => manifest.for_run(run),
         };

@@ -272,7 +272,9 @@ pub const DATA_SETS: &[DataSet] = &[
 /// # Errors
 /// No such data set: lists the names.
 pub fn find(name: &str) -> Result<&'static DataSet> {
-    let found = DATA_SETS.iter().find(|set| set.name == name || set.folder == name);
+    let found = DATA_SETS
+        .iter()
+        .find(|set| set.name == name || set.folder == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = DATA_SETS.iter().map(|set| set.name).collect();
         Error::Usage(format!(

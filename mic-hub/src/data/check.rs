@@ -42,9 +42,9 @@ pub fn check(set: &DataSet, root: &Path, spots: usize) -> Vec<Finding> {
 fn name(part: &Part) -> String {
     match part {
         Part::Segmentation { set, .. } => match set {
-            Published::Cityscapes(split) | Published::Acdc(split, _) | Published::DarkZurich(split) => {
-                split.name().into()
-            }
+            Published::Cityscapes(split)
+            | Published::Acdc(split, _)
+            | Published::DarkZurich(split) => split.name().into(),
             _ => "all".into(),
         },
         Part::Classification { domain, .. } => (*domain).into(),
@@ -170,7 +170,10 @@ fn sized(name: &str, found: (u32, u32), expected: Option<(u32, u32)>) -> Option<
 }
 
 fn prepared(files: &FileSet) -> bool {
-    let mut labels = files.samples().iter().filter_map(|sample| sample.label.as_ref());
+    let mut labels = files
+        .samples()
+        .iter()
+        .filter_map(|sample| sample.label.as_ref());
     labels.all(|label| label.path == label.listed)
 }
 

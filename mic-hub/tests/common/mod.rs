@@ -1,5 +1,5 @@
 //! A Hub of one's own: a small HTTP server that plays it, with faults on demand.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod program;
 
@@ -164,7 +164,12 @@ impl Hub {
     }
 
     /// What the Hub says of a file, and where its bytes are.
-    fn resolve(&self, stream: &mut TcpStream, request: &Request, path: &str) -> std::io::Result<()> {
+    fn resolve(
+        &self,
+        stream: &mut TcpStream,
+        request: &Request,
+        path: &str,
+    ) -> std::io::Result<()> {
         let mut state = self.state.lock().unwrap();
         let fault = match request.method.as_str() {
             "HEAD" => state.heads.pop_front().unwrap_or(Fault::None),
@@ -185,7 +190,11 @@ impl Hub {
             let place = [("Location", format!("/{new}/resolve/{rest}"))];
             return answer(stream, 307, &place, b"");
         }
-        if !state.files.keys().any(|key| key.starts_with(&format!("{repository}/"))) {
+        if !state
+            .files
+            .keys()
+            .any(|key| key.starts_with(&format!("{repository}/")))
+        {
             return not_found(stream, "RepoNotFound");
         }
         let (revision, file) = rest.split_once('/').unwrap();
@@ -209,7 +218,12 @@ impl Hub {
         answer(stream, 302, &headers, b"")
     }
 
-    fn content(&self, stream: &mut TcpStream, request: &Request, sha256: &str) -> std::io::Result<()> {
+    fn content(
+        &self,
+        stream: &mut TcpStream,
+        request: &Request,
+        sha256: &str,
+    ) -> std::io::Result<()> {
         let mut state = self.state.lock().unwrap();
         let Some(bytes) = state.contents.get(sha256).cloned() else {
             return answer(stream, 404, &[], b"");
@@ -224,7 +238,9 @@ impl Hub {
         if let Fault::Status(status, headers) = &fault {
             return answer(stream, *status, headers, b"");
         }
-        let asked = request.header("range").filter(|_| !matches!(fault, Fault::WholeFile));
+        let asked = request
+            .header("range")
+            .filter(|_| !matches!(fault, Fault::WholeFile));
         let start = asked.map(|range| {
             let range = range.strip_prefix("bytes=").unwrap();
             range.split_once('-').unwrap().0.parse::<usize>().unwrap()
@@ -299,7 +315,10 @@ fn answer(
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
     }
-    text += &format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    text += &format!(
+        "Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     stream.write_all(text.as_bytes())?;
     stream.write_all(body)
 }
