@@ -26,7 +26,8 @@ mod progress;
 pub mod settings;
 mod text;
 
+pub use download::{Event, Watch};
 pub use error::{Error, Result};
-pub use fetch::{Fetched, Fetcher};
+pub use fetch::{Fetched, Fetcher, How};
 pub use manifest::Manifest;
 pub use settings::Settings;

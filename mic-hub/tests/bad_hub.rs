@@ -277,6 +277,9 @@ fn wrong_usage_is_told() {
     )
     .unwrap();
     weights(&["--run", "run.toml"]).failed(2, &["no weights \"c.pth\""]);
+    fs::write(machine.folder.path().join("bare.toml"), "[model]\n").unwrap();
+    let said = weights(&["--run", "bare.toml"]).done();
+    assert!(said.err.contains("needs no file"), "{}", said.err);
     fs::create_dir_all(machine.home()).unwrap();
     fs::write(machine.ledger(), "nonsense").unwrap();
     weights(&["a"]).failed(2, &["mic-lock.toml is damaged", "mend or remove"]);

@@ -79,6 +79,9 @@ pub(super) fn run(args: Args) -> Result<()> {
     })?;
     let entries = chosen(&args, &manifest)?;
     let none = entries.is_empty();
+    if none && args.run.is_some() {
+        return Ok(());
+    }
     if args.list || none {
         print(&list::text(&manifest, &fetcher, &args.out)?)?;
         if none && !args.list {
@@ -132,7 +135,7 @@ fn for_config<'a>(file: &Path, manifest: &'a Manifest, out: &Path) -> Result<Vec
             "{} names no model.pretrained: it starts from random weights and needs no file",
             file.display()
         ));
-        return Err(Error::Usage("nothing to fetch".into()));
+        return Ok(Vec::new());
     };
     let name = Path::new(named).file_name().unwrap_or_default();
     let entry = manifest.find(&name.to_string_lossy())?;
