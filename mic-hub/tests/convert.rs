@@ -145,6 +145,10 @@ fn a_mit_of_the_hub_gets_our_names_and_a_report() {
     // Done once; a configuration finds it by another name.
     let config = "[model]\npretrained = \"weights/mit_b0.pth\"\n";
     fs::write(machine.folder.path().join("run.toml"), config).unwrap();
+    let folder = machine.folder.path().join("configs/seg");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("mine.toml"), config).unwrap();
+    run(&mut machine.weights(&["--run", "mine_s2"])).done();
     let said = run(&mut machine.weights(&["--run", "run.toml"])).done();
     assert!(
         said.out.contains("converted from it before"),

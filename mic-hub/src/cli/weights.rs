@@ -22,12 +22,13 @@ use crate::{Error, Fetched, Fetcher, Manifest, Result, Settings};
 #[command(after_help = "Examples:
   cargo xtask fetch weights --list
   cargo xtask fetch weights mit-b5
+  cargo xtask fetch weights --run gta2cs_mic_hrda
   cargo xtask fetch weights --run configs/cls/visda_vit/mic.toml
   cargo xtask fetch weights resnet101-v1c --from ~/Downloads/resnet101_v1c-e67eebb6.pth")]
 pub(super) struct Args {
     /// Names of weights, such as mit-b5.
     names: Vec<String>,
-    /// What a run starts from: its name, or its configuration file.
+    /// What a run starts from: its name, such as gta2cs_mic_hrda, or its configuration file.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["names", "all"])]
     run: Option<String>,
     /// Everything that is on the Hub.
@@ -58,6 +59,9 @@ pub(super) struct Args {
     #[arg(short, long)]
     quiet: bool,
 }
+
+/// Folders of configurations.
+const TASKS: [&str; 3] = ["seg", "cls", "det"];
 
 struct Job {
     fetcher: Fetcher,
@@ -111,16 +115,30 @@ fn chosen<'a>(args: &Args, manifest: &'a Manifest) -> Result<Vec<&'a Entry>> {
         return Ok(manifest.entries.iter().filter(on_hub).collect());
     }
     if let Some(run) = &args.run {
-        let file = Path::new(run);
-        return match file
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
-            true => for_config(file, manifest, &args.out),
-            false => manifest.for_run(run),
+        return match config_of(run) {
+            Some(file) => for_config(&file, manifest, &args.out),
+            None => manifest.for_run(run),
         };
     }
     args.names.iter().map(|name| manifest.find(name)).collect()
+}
+
+/// The configuration that a run is named after: a file, or a name of the folder `configs`, with or
+/// without the seed.
+fn config_of(run: &str) -> Option<PathBuf> {
+    if run.ends_with(".toml") {
+        return Some(run.into());
+    }
+    let seed = |(_, seed): &(&str, &str)| seed.bytes().all(|byte| byte.is_ascii_digit());
+    let name = run
+        .rsplit_once("_s")
+        .filter(seed)
+        .map_or(run, |(name, _)| name);
+    let files = TASKS.iter().flat_map(|task| {
+        let file = |name: &str| Path::new("configs").join(task).join(format!("{name}.toml"));
+        [file(run), file(name)]
+    });
+    files.into_iter().find(|file| file.is_file())
 }
 
 /// The weights that a configuration names.
