@@ -8,6 +8,7 @@ use mic_run::runs::cli::RunsCommand;
 
 use crate::bench;
 use crate::failure::Failure;
+use crate::fetch;
 use crate::reproduce::cls::Cls;
 use crate::reproduce::command::{self, CommonArgs};
 use crate::reproduce::det::Det;
@@ -41,6 +42,8 @@ enum Command {
         #[command(subcommand)]
         device: BenchDevice,
     },
+    /// Fetch pretrained weights, and see which data sets are there.
+    Fetch(fetch::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -267,6 +270,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Reproduce { task } => reproduce(task),
         Command::Runs { command } => Ok(print(&command.run()?)?),
         Command::Bench { device } => Ok(run_bench(device)?),
+        // It has said all there is to say.
+        Command::Fetch(args) => std::process::exit(fetch::fetch(args)?),
     }
 }
 

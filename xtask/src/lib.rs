@@ -3,5 +3,6 @@
 pub mod bench;
 pub mod cli;
 pub mod failure;
+pub mod fetch;
 pub mod report;
 pub mod reproduce;
