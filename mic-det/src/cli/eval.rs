@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         predictor.model(),
         &predictor.config().data.transform,
         &test,
-        config.data.loader_threads.max(1),
+        config.data.loading.loader_threads.max(1),
         &|images| bar.set_position(images as u64),
     );
     bar.finish_and_clear();

@@ -212,7 +212,7 @@ mod tests {
     fn disagreement_is_found() {
         let agree = |ours: &[f64], theirs: &[f64]| {
             let steps = |losses: &[f64]| losses.iter().map(|&l| vec![3.0, l]).collect::<Vec<_>>();
-            super::agree("net", &steps(ours), &steps(theirs))
+            agree("net", &steps(ours), &steps(theirs))
         };
         assert!(agree(&[2.0, 1.0], &[2.001, 1.002]).is_ok());
         assert!(agree(&[2.0, 1.0], &[2.0, 1.006]).is_err());
