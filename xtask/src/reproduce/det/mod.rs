@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use mic_det::config::{Config, SetConfig, SetKind};
+use mic_det::config::{Config, SetConfig};
 use mic_det::draw::class_colour;
 use mic_det::evaluate::evaluate;
 use mic_det::sets::{self, Sets};
@@ -156,7 +156,10 @@ impl Task for Det {
     fn summary(&self, config: &Config) -> Result<Summary, Failure> {
         let test = test_config(config)?;
         let set = sets::annotated(test, None, 1).map_err(failure)?;
-        let (source, target) = (images(Some(&config.data.source)), images(target(config)));
+        // As written: methods without use for the target leave it out of the checked sets.
+        let raw = &config.raw.data;
+        let source = raw.source.count.unwrap_or(0);
+        let target = raw.target.as_ref().and_then(|set| set.count).unwrap_or(0);
         let class = |(name, label): (&String, u32)| ClassEntry {
             name: name.clone(),
             colour: class_colour(label),
@@ -244,18 +247,6 @@ fn test_config(config: &Config) -> Result<&SetConfig, Failure> {
     let missing =
         || Failure::Usage("data.test is missing: it is what methods are compared on".into());
     config.data.test.as_ref().ok_or_else(missing)
-}
-
-fn target(config: &Config) -> Option<&SetConfig> {
-    config.data.target.as_ref()
-}
-
-/// The number of images of a built-in set.
-fn images(set: Option<&SetConfig>) -> usize {
-    match set.map(|set| &set.kind) {
-        Some(SetKind::Scenes(scenes)) => scenes.count,
-        _ => 0,
-    }
 }
 
 /// The masks of MIC.
