@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
-mod workplace;
+mod sets;
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,14 +13,14 @@ use std::time::Duration;
 use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
 use serde_json::{Value, json};
-use workplace::{
-    CLASSES, annotation, command, document, done, mic_det, read_json, refused, text, train,
-    workplace, write_voc,
+use sets::{
+    CLASSES, annotation, command, document, done, mic_det, read_json, refused, sets, text, train,
+    write_voc,
 };
 
 #[test]
 fn a_run_is_trained_and_measured() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     let table = done(&train(at, "out", &[]));
     assert!(
@@ -111,7 +111,7 @@ fn same_end(a: &Path, b: &Path, steps: u64) {
 
 #[test]
 fn a_killed_run_ends_as_if_it_had_not_been() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     let long = ["train.iterations=60", "train.eval_every=0"];
     done(&train(at, "whole", &long));
@@ -142,7 +142,7 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
 /// Every method with and without masked images, on images of either format.
 #[test]
 fn methods_need_no_more_than_they_say() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     write_voc(&at.join("voc"), 5, 20);
     let short = ["train.iterations=2", "train.eval_every=0"];
@@ -182,7 +182,7 @@ fn methods_need_no_more_than_they_say() {
 /// Annotations as they are found in the wild.
 #[test]
 fn boxes_that_are_no_boxes_are_passed_over() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     let mut source = document(6);
     let list = source["annotations"].as_array_mut().unwrap();
@@ -216,7 +216,7 @@ fn boxes_that_are_no_boxes_are_passed_over() {
 
 #[test]
 fn one_class_is_enough_and_test_sets_have_the_classes_of_the_source() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     let short = ["train.iterations=2", "train.eval_every=0"];
     let one = [short[0], short[1], "data.classes=[\"person\"]"];
@@ -234,7 +234,7 @@ fn one_class_is_enough_and_test_sets_have_the_classes_of_the_source() {
 
 #[test]
 fn wrong_data_is_refused_with_what_is_wrong() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     let set = |set: &str| train(at, "out", &[set]);
     refused(
@@ -286,7 +286,7 @@ fn wrong_data_is_refused_with_what_is_wrong() {
 /// One pixel high, it would be enlarged beyond all bounds.
 #[test]
 fn images_that_would_become_huge_are_refused() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     RgbImage::new(70_000, 1)
         .save(at.join("target/long.png"))
@@ -296,7 +296,7 @@ fn images_that_would_become_huge_are_refused() {
 
 #[test]
 fn images_are_shown_with_their_boxes() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     for of in ["source", "target", "test"] {
         let file = format!("{of}.png");
@@ -310,7 +310,7 @@ fn images_are_shown_with_their_boxes() {
 
 #[test]
 fn annotation_files_of_cityscapes_are_made_for_clear_and_foggy_images() {
-    let folder = workplace();
+    let folder = sets();
     let at = folder.path();
     let city = at.join("data/cityscapes/gtFine/val/town");
     fs::create_dir_all(&city).unwrap();

@@ -130,7 +130,7 @@ fn regions_are_read_without_half_a_pixel() -> Result<()> {
         ([2.0, 2.0, 2.0, 2.0], [15.75, 16.25, 18.75, 19.25]),
     ] {
         let rois = to_rois([[corners].as_slice()])?;
-        let pooled = ops::multi_level_roi_align(&[map.clone()], &rois, &pool)?;
+        let pooled = ops::multi_level_roi_align(std::slice::from_ref(&map), &rois, &pool)?;
         near(&vector(&pooled), &expected, 1e-5);
     }
     Ok(())

@@ -15,6 +15,7 @@ use mic_nn::forward::RandomDrops;
 use mic_nn::optim::Grads;
 use mic_nn::params::Buffer;
 use mic_run::checkpoint::Content;
+use mic_run::cli::message;
 use mic_run::distributed::{
     BUCKET_BYTES, Communicator, average, broadcast_store, mean, same_everywhere,
 };
@@ -90,9 +91,11 @@ impl SegLearner {
     }
 
     /// Ends this process after an error while others are waiting for it.
-    pub(crate) fn abort_if_others_wait(&mut self, code: i32) {
+    pub(crate) fn abort_if_others_wait(&mut self, error: &Error) {
         if self.ranks.world_size() > 1 {
-            self.ranks.abort(code);
+            // The process may end in here.
+            tracing::error!("{}", message(error));
+            self.ranks.abort(1);
         }
     }
 

@@ -170,10 +170,7 @@ pub fn run(
             }
             mic_run::train::train(&mut learner, &plan(config)?, session)
         })();
-        let outcome = outcome.inspect_err(|error| {
-            tracing::error!("{error}");
-            learner.abort_if_others_wait(1);
-        })?;
+        let outcome = outcome.inspect_err(|error| learner.abort_if_others_wait(error))?;
         Ok(Trained {
             outcome,
             config: config.clone(),

@@ -282,7 +282,7 @@ fn values_out_of_range_are_refused_with_key_and_range() {
         ("model.backbone=custom_vit", &["model.vit is missing"]),
         (
             "model.hrda={crop=[60, 64]}",
-            &["detail crops are 60 x 64", "multiples of 8"],
+            &["model.hrda.crop = [60, 64]", "model.hrda.crop_divisible, 8"],
         ),
         (
             "model.hrda={crop=[64, 64], crop_divisible=6}",

@@ -20,6 +20,9 @@ pub struct Features {
     pub predicted: Vec<u32>,
 }
 
+/// Name and pixels of the image with an index.
+pub(crate) type Named<'a> = dyn Fn(usize) -> Result<(String, RgbImage)> + 'a;
+
 /// The features of `count` images of a set of `len`, spread evenly over it, as evaluation sees them:
 /// with running statistics and without augmentation. (The published code takes images as training
 /// sees them.)
@@ -28,7 +31,7 @@ pub struct Features {
 /// Images that cannot be read.
 pub fn collect(
     predictor: &Predictor,
-    (len, image): (usize, &dyn Fn(usize) -> Result<(String, RgbImage)>),
+    (len, image): (usize, &Named<'_>),
     count: usize,
 ) -> Result<Features> {
     let count = count.min(len);

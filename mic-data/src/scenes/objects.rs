@@ -60,10 +60,9 @@ impl SceneObjects {
         let boxes = |index: usize| scenes.scene(index).map(|scene| objects(&scene));
         let mut objects = map_indices(count, threads, boxes)?;
         // Ids from 1: some programs take 0 for none.
-        let mut next = 1;
-        for id in objects.iter_mut().flat_map(|objects| &mut objects.ids) {
+        let ids = objects.iter_mut().flat_map(|objects| &mut objects.ids);
+        for (id, next) in ids.zip(1..) {
             *id = next;
-            next += 1;
         }
         let name = |class: Class| NAMES[usize::from(class.id())].to_owned();
         Ok(Self {

@@ -11,7 +11,7 @@ use mic_data::files::write_rgb;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A run of seconds on the folders that [`workplace`] makes.
+/// A run of seconds on the folders that [`sets`] makes.
 pub const CONFIG: &str = r#"
 seed = 4
 [model]
@@ -151,7 +151,7 @@ pub fn write_voc(root: &Path, count: usize, shade: u8) {
     fs::write(root.join("ImageSets/Main/train.txt"), list).unwrap();
 }
 
-pub fn workplace() -> TempDir {
+pub fn sets() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     fs::write(at.join("run.toml"), CONFIG).unwrap();
