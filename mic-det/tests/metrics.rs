@@ -1,5 +1,7 @@
 //! Average precision by hand.
 
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+
 use mic_det::metrics::{
     CocoOptions, FoundBox, ImageBoxes, Interpolation, Metrics, TrueBox, VocOptions, VocRule, coco,
     measure, voc,

@@ -1,6 +1,6 @@
 //! Average precision beside pycocotools, on random cases.
 
-#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers outside #[test] functions
 
 use std::io::Write;
 use std::process::{Command, Stdio};

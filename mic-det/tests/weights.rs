@@ -1,6 +1,6 @@
 //! Published weights in and out.
 
-#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers outside #[test] functions
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

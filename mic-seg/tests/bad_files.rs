@@ -378,7 +378,7 @@ fn folders_that_cannot_be_read_are_named() {
     );
     fs::remove_file(odd).unwrap();
     let locked = image_file(at, 2);
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&locked).is_ok() {
         println!("skipped: permissions do not bind this user");
         return;

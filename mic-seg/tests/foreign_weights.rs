@@ -1,7 +1,7 @@
 //! Checkpoints of other programs: recorded ones give the recorded logits, all forms start a training,
 //! and ours are read by PyTorch.
 
-#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers outside #[test] functions; what is skipped is told
 
 #[path = "../../testdata/golden.rs"]
 mod golden;
@@ -567,6 +567,5 @@ fn check_in_torch(at: &tempfile::TempDir, expected: &Golden) -> Result<()> {
     let ours = net.forward(&image, &Forward::eval())?.logits;
     let theirs = candle_core::safetensors::load(path("logits.safetensors"), &Device::Cpu)?;
     assert_near("PyTorch", &ours, &theirs["logits"]);
-    println!("compared with PyTorch");
     Ok(())
 }
