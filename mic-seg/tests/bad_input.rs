@@ -144,11 +144,8 @@ fn hrda_without_a_crop_says_which_images_are_too_small() {
     done(&train(at.path(), "odd", &sets));
     finite(at.path(), "odd");
     let sets = ["--set", "model.hrda.crop=[16, 20]"];
-    refused(
-        &train(at.path(), "out", &sets),
-        2,
-        &["model.hrda.crop = [16, 20]", "multiples of"],
-    );
+    let parts = ["model.hrda.crop = [16, 20]", "multiples of"];
+    refused(&train(at.path(), "grid", &sets), 2, &parts);
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub struct CommonArgs {
     /// Fail unless the order of the methods that the task states holds.
     #[arg(long)]
     pub gate: bool,
-    /// Folder for report.html, results.json and the trained networks [default: runs/TASK-<time>].
+    /// Folder for report.html, results.json and the trained networks [default: runs/TASK-TIME].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Run each seed as an element of a job array of this cluster.
