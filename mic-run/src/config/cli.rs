@@ -15,7 +15,7 @@ pub enum ConfigCommand {
     /// List the experiments of the paper with their configurations, and the other files
     ///
     /// The first column is what --config takes. Published scores are means over the seeds, in per
-    /// cent; [S] was read in a source, [T] was copied from the published table and not checked against
+    /// cent; the mark S means read in a source, T copied from the published table and not checked against
     /// it again. A dash: none is known here.
     List {
         /// This experiment alone
