@@ -1,9 +1,8 @@
 //! Classes of image files.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use mic_data::files::{read_image, scan};
+use mic_data::files::{input_files, read_image};
 
 use crate::inference::Predictor;
 use crate::metrics::argmax;
@@ -25,45 +24,13 @@ pub struct Prediction {
 /// The image files among `inputs` and below the folders among them, PNG and JPEG, each once.
 ///
 /// # Errors
-/// [`Error::Config`] for an input that is missing and a folder without images.
+/// [`Error::Config`] for an input that is missing or a video, and a folder without images.
 pub fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for input in inputs {
-        if input.is_dir() {
-            files.extend(files_below(input)?);
-        } else if input.is_file() {
-            files.push(input.clone());
-        } else {
-            return Err(Error::Config(format!(
-                "input {} is neither a file nor a folder",
-                input.display()
-            )));
-        }
-    }
-    let mut known = HashSet::new();
-    files.retain(|file| known.insert(file.clone()));
-    Ok(files)
-}
-
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let found = match scan(folder, "") {
-        Ok(found) => found,
-        Err(mic_data::Error::Invalid(_)) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    let is_image = |path: &PathBuf| {
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        let known = ["png", "jpg", "jpeg"];
-        known.iter().any(|known| extension == *known)
-    };
-    let files: Vec<_> = found.into_iter().map(|f| f.path).filter(is_image).collect();
-    if files.is_empty() {
-        return Err(Error::Config(format!(
-            "folder {} has no .png, .jpg or .jpeg file",
-            folder.display()
-        )));
-    }
-    Ok(files)
+    let found = input_files(inputs).map_err(|error| match error {
+        mic_data::Error::Invalid(message) => Error::Config(message),
+        other => other.into(),
+    })?;
+    Ok(found.images.into_iter().map(|file| file.path).collect())
 }
 
 /// Classifies image files that are one batch.

@@ -1,6 +1,5 @@
 //! Predictions for image files: what a network says about them, as pictures and in numbers.
 
-mod natural;
 mod output;
 mod plan;
 
@@ -12,7 +11,6 @@ use mic_data::Classes;
 use mic_data::files::read_image;
 use serde::Serialize;
 
-pub use natural::natural;
 pub use output::{Ids, Output};
 pub use plan::{Job, Plan, plan};
 

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use mic_data::files::scan;
+use mic_data::files::{InputFile, input_files};
 
-use super::{Output, natural};
+use super::Output;
 use crate::{Error, Result};
 
 /// An image file and the files that its prediction becomes.
@@ -20,16 +20,12 @@ pub struct Job {
 /// What is to be predicted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The images in the order of the inputs; those of a folder in [`natural`] order.
+    /// The images in the order of the inputs; those of a folder in
+    /// [natural order](mic_data::files::natural).
     pub jobs: Vec<Job>,
     /// Files in folders that are no images.
     pub left_out: usize,
 }
-
-const IMAGES: [&str; 3] = ["png", "jpg", "jpeg"];
-const VIDEOS: [&str; 10] = [
-    "mp4", "avi", "mov", "mkv", "webm", "m4v", "mpg", "mpeg", "wmv", "flv",
-];
 
 /// The jobs for `inputs`, each an image file or a folder of PNG and JPEG files, read at any depth.
 /// `<stem>_<output>.png` go into `out`, those of a folder into the same inner folders as their
@@ -40,93 +36,24 @@ const VIDEOS: [&str; 10] = [
 /// [`Error::Config`] for an input that is missing or a video, a folder without images, two images
 /// whose predictions would have the same name, and a prediction that would replace an input.
 pub fn plan(inputs: &[PathBuf], out: &Path, outputs: &[Output]) -> Result<Plan> {
-    let mut images = Vec::new();
-    let mut left_out = 0;
-    for input in inputs {
-        if input.is_dir() {
-            let found = images_below(input)?;
-            left_out += found.left_out;
-            images.extend(found.images);
-        } else if input.is_file() {
-            refuse_video(input)?;
-            let stem = input.file_stem().unwrap_or_default();
-            images.push((input.clone(), PathBuf::from(stem)));
-        } else {
-            return Err(Error::Config(format!(
-                "input {} is neither a file nor a folder",
-                input.display()
-            )));
+    let found = input_files(inputs).map_err(|error| match error {
+        mic_data::Error::Invalid(message) => Error::Config(message),
+        other => other.into(),
+    })?;
+    let job = |image: InputFile| {
+        let file = |output: &Output| (*output, out.join(output.file(&image.name)));
+        Job {
+            files: outputs.iter().map(file).collect(),
+            image: image.path,
         }
-    }
-    // A file may be named twice, or once more by its folder.
-    let mut known = HashSet::new();
-    images.retain(|(image, _): &(PathBuf, PathBuf)| known.insert(image.clone()));
-    let jobs: Vec<Job> = images
-        .into_iter()
-        .map(|(image, name)| {
-            let file = |output: &Output| (*output, out.join(output.file(&name)));
-            Job {
-                files: outputs.iter().map(file).collect(),
-                image,
-            }
-        })
-        .collect();
+    };
+    let jobs: Vec<Job> = found.images.into_iter().map(job).collect();
     refuse_same_names(&jobs)?;
     refuse_replaced_inputs(&jobs)?;
-    Ok(Plan { jobs, left_out })
-}
-
-struct Below {
-    /// Image files with their paths inside the folder, extension cut off.
-    images: Vec<(PathBuf, PathBuf)>,
-    left_out: usize,
-}
-
-fn images_below(folder: &Path) -> Result<Below> {
-    let mut files = match scan(folder, "") {
-        Ok(files) => files,
-        Err(mic_data::Error::Invalid(_)) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    files.sort_by(|a, b| natural(&a.name, &b.name));
-    let all = files.len();
-    let video = files.iter().find(|file| has_ending(&file.path, &VIDEOS));
-    let video = video.map(|file| file.path.clone());
-    let images: Vec<_> = files
-        .into_iter()
-        .filter(|file| has_ending(&file.path, &IMAGES))
-        .map(|file| (file.path, PathBuf::from(file.name).with_extension("")))
-        .collect();
-    if images.is_empty() {
-        if let Some(video) = video {
-            refuse_video(&video)?;
-        }
-        return Err(Error::Config(format!(
-            "folder {} has no .png, .jpg or .jpeg file",
-            folder.display()
-        )));
-    }
-    Ok(Below {
-        left_out: all - images.len(),
-        images,
+    Ok(Plan {
+        jobs,
+        left_out: found.left_out,
     })
-}
-
-fn has_ending(path: &Path, endings: &[&str]) -> bool {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    endings.iter().any(|known| extension == *known)
-}
-
-fn refuse_video(path: &Path) -> Result<()> {
-    if !has_ending(path, &VIDEOS) {
-        return Ok(());
-    }
-    let file = path.display();
-    Err(Error::Config(format!(
-        "{file} is a video, and videos are not decoded here; extract its frames into a folder, for \
-         example with\n  mkdir frames && ffmpeg -i {file} frames/%06d.png\nand predict that folder: \
-         its frames are taken in their order"
-    )))
 }
 
 fn refuse_same_names(jobs: &[Job]) -> Result<()> {
