@@ -14,6 +14,7 @@ use crate::reproduce::command::{self, CommonArgs};
 use crate::reproduce::det::Det;
 use crate::reproduce::seg::Seg;
 use crate::reproduce::seg::benchmark::Benchmark;
+use crate::reproduce::seg::study::Study;
 
 /// Chores of the workspace.
 ///
@@ -236,6 +237,9 @@ struct SegArgs {
     /// Folder of the data, for camvid.
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
+    /// What is varied.
+    #[arg(long, value_enum, default_value_t)]
+    study: Study,
 }
 
 /// Without any option: the miniature on built-in handwritten digits (a sample of MNIST and the UCI
@@ -279,9 +283,16 @@ fn reproduce(task: Task) -> Result<(), Failure> {
     match task {
         Task::Seg(args) => {
             let benchmark = Benchmark::new(&args.source, &args.target, args.data_root);
+            let benchmark = benchmark.map_err(Failure::Usage)?;
+            let study = args.study.check(&benchmark).map_err(Failure::Usage)?;
+            if args.common.gate && study != Study::Methods {
+                let message = "--gate: only --study methods states an order of its methods";
+                return Err(Failure::Usage(message.into()));
+            }
             let task = Seg {
-                benchmark: benchmark.map_err(Failure::Usage)?,
+                benchmark,
                 sets: args.common.set.clone(),
+                study,
             };
             command::run(task, args.common)
         }

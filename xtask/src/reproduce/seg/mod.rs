@@ -3,6 +3,7 @@
 pub mod benchmark;
 mod methods;
 mod pictures;
+pub mod study;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,11 +21,12 @@ use mic_seg::train::{self, Setup, Trained};
 
 use super::gate::Gate;
 use super::method::Method;
-use super::results::{ClassEntry, Measure, Results};
+use super::results::{ClassEntry, Measure, PairRuns, Results};
 use super::task::{self, Against, Pair, Scored, Start, Summary, Task};
 use crate::failure::Failure;
 use benchmark::Benchmark;
 use pictures::Pictures;
+use study::Study;
 
 /// Target training images that the teacher's accuracy is measured on.
 const TEACHER_IMAGES: usize = 200;
@@ -36,6 +38,8 @@ pub struct Seg {
     pub benchmark: Benchmark,
     /// Overrides of every run; the mask mode among them decides which controls there are.
     pub sets: Vec<String>,
+    /// What is varied.
+    pub study: Study,
 }
 
 /// The failure that an error of the task crate amounts to.
@@ -85,10 +89,7 @@ impl Task for Seg {
     }
 
     fn pairs(&self) -> Vec<Pair> {
-        vec![Pair {
-            overrides: self.benchmark.overrides(),
-            ..Pair::default()
-        }]
+        self.study.pairs(&self.benchmark)
     }
 
     fn warmup(&self) -> Option<Method> {
@@ -96,20 +97,12 @@ impl Task for Seg {
     }
 
     fn methods(&self) -> Vec<Method> {
-        methods::all(&self.benchmark, &self.mode())
+        let own = self.study.methods();
+        own.unwrap_or_else(|| methods::all(&self.benchmark, &self.mode()))
     }
 
     fn comparisons(&self) -> &'static [Against] {
-        &[
-            Against {
-                method: None,
-                baseline: "self-training",
-            },
-            Against {
-                method: Some("mic"),
-                baseline: "ratio-0",
-            },
-        ]
+        self.study.comparisons()
     }
 
     /// What masking adds to self-training is not gated: at this size it is within noise.
@@ -162,7 +155,7 @@ impl Task for Seg {
              this number alone."
                 .to_owned(),
         ];
-        lines.extend(mask(results));
+        lines.extend(results.pairs.iter().filter_map(mask));
         lines
     }
 
@@ -271,15 +264,17 @@ fn classes(classes: &Classes) -> Vec<ClassEntry> {
     pairs.map(entry).collect()
 }
 
-/// The masks of MIC, of which there are several forms.
-fn mask(results: &Results) -> Option<String> {
-    let methods = &results.pairs.first()?.methods;
-    let method = methods.iter().find(|method| method.key == "mic")?;
+/// The masks of MIC on a pair, of which there are several forms.
+fn mask(pair: &PairRuns) -> Option<String> {
+    let method = pair.methods.iter().find(|method| method.key == "mic")?;
     let mask = method.config.get("mask")?;
+    let mut label = method.label.clone();
+    if !pair.label.is_empty() {
+        label = format!("{}, {label}", pair.label);
+    }
     Some(format!(
-        "{}: mask.mode = {}, mask.block = {}, mask.ratio = {}; rows that name another form differ \
+        "{label}: mask.mode = {}, mask.block = {}, mask.ratio = {}; rows that name another form differ \
          in that alone.",
-        method.label,
         mask.get("mode")?,
         mask.get("block")?,
         mask.get("ratio")?
