@@ -158,15 +158,25 @@ impl RunArgs {
     }
 }
 
-fn changes(then: &str, now: &str) -> Result<Vec<Difference>> {
+/// What differs between the configuration that a run was started `then` with and that of `now`, apart
+/// from the keys that change nothing of what comes out.
+///
+/// # Errors
+/// A text that is no TOML.
+pub fn changes(then: &str, now: &str) -> Result<Vec<Difference>> {
     let table = |text: &str| -> Result<Table> {
         text.parse().map_err(|error| {
             Error::Usage(format!("{CONFIG} of the run folder is damaged: {error}"))
         })
     };
     let mut all = differences(&table(then)?, &table(now)?);
-    all.retain(|d| !FREE.iter().any(|free| d.key.starts_with(free)));
+    all.retain(|difference| !is_free(&difference.key));
     Ok(all)
+}
+
+/// Whether a key of a configuration changes nothing of what comes out.
+pub fn is_free(key: &str) -> bool {
+    FREE.iter().any(|free| key.starts_with(free))
 }
 
 /// Everything that records and shows a run.

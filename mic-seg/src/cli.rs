@@ -7,6 +7,7 @@ mod export;
 mod predict;
 mod train;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -44,7 +45,13 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    run(std::env::args_os())
+}
+
+/// Runs a command line, whose first word is the name of the program. Ends the process where the words
+/// are wrong, or ask for help.
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let done = match Cli::parse_from(words).command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use mic_run::cli::print;
@@ -9,16 +10,18 @@ use mic_run::runs::cli::RunsCommand;
 use crate::bench;
 use crate::failure::Failure;
 use crate::fetch;
+use crate::report::runs;
 use crate::reproduce::cls::Cls;
 use crate::reproduce::command::{self, CommonArgs};
 use crate::reproduce::det::Det;
+use crate::reproduce::paper::{self, Next, Program, ProgramArgs};
 use crate::reproduce::seg::Seg;
 use crate::reproduce::seg::benchmark::Benchmark;
 use crate::reproduce::seg::study::Study;
 
 /// Chores of the workspace.
 ///
-/// Exit codes: 0 done, 1 failed run, 2 wrong usage or configuration.
+/// Exit codes: 0 done, 1 failed run, 2 wrong usage or configuration, 3 stopped by a signal and saved.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 pub struct Cli {
@@ -28,7 +31,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train the methods of a comparison and report on them.
+    /// Train the methods of a comparison and report on them, or the paper's own runs.
     Reproduce {
         #[command(subcommand)]
         task: Task,
@@ -38,6 +41,8 @@ enum Command {
         #[command(subcommand)]
         command: RunsCommand,
     },
+    /// Put finished runs into the paper's tables, beside the paper's own figures.
+    Report(runs::Args),
     /// Measure our code beside PyTorch's.
     Bench {
         #[command(subcommand)]
@@ -45,6 +50,9 @@ enum Command {
     },
     /// Fetch pretrained weights, and see which data sets are there.
     Fetch(fetch::Args),
+    /// One of the programs, in this one: how a run comes to a process of its own.
+    #[command(hide = true, disable_help_flag = true)]
+    Program(ProgramArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -222,6 +230,9 @@ enum Task {
     Det(DetArgs),
 }
 
+/// The miniature's domains without --source and --target.
+const SCENES: &str = "scenes";
+
 /// Without any option: the miniature on built-in scenes, seed 0. --gate asks for source-only <
 /// self-training < target-supervised in mIoU, by 2 and 5 points, on every seed.
 #[derive(Debug, Args)]
@@ -229,10 +240,10 @@ struct SegArgs {
     #[command(flatten)]
     common: CommonArgs,
     /// Source domain: scenes or camvid:day.
-    #[arg(long, default_value = "scenes")]
+    #[arg(long, default_value = SCENES)]
     source: String,
     /// Target domain: scenes or camvid:dusk.
-    #[arg(long, default_value = "scenes")]
+    #[arg(long, default_value = SCENES)]
     target: String,
     /// Folder of the data, for camvid.
     #[arg(long, value_name = "DIR")]
@@ -240,6 +251,19 @@ struct SegArgs {
     /// What is varied.
     #[arg(long, value_enum, default_value_t)]
     study: Study,
+}
+
+impl SegArgs {
+    /// Options that only the miniature has, as far as they are not as usual.
+    fn own(&self) -> Vec<&'static str> {
+        let all = [
+            ("--source", self.source != SCENES),
+            ("--target", self.target != SCENES),
+            ("--data-root", self.data_root.is_some()),
+        ];
+        let given = all.into_iter().filter(|(_, given)| *given);
+        given.map(|(option, _)| option).collect()
+    }
 }
 
 /// Without any option: the miniature on built-in handwritten digits (a sample of MNIST and the UCI
@@ -256,6 +280,14 @@ struct ClsArgs {
     data_root: Option<PathBuf>,
 }
 
+impl ClsArgs {
+    /// Options that only the miniature has.
+    fn own(&self) -> Vec<&'static str> {
+        let given = self.data_root.iter();
+        given.map(|_| "--data-root").collect()
+    }
+}
+
 /// Without any option: the miniature on built-in street scenes from clear air to fog, seed 0. --gate
 /// asks for source-only < SADA + MIC in AP50, in the mean over the seeds.
 #[derive(Debug, Args)]
@@ -264,22 +296,34 @@ struct DetArgs {
     common: CommonArgs,
 }
 
-/// Does what the command line says.
+/// Does what the command line says; gives the exit code where nothing went wrong, or where a program
+/// has told what did.
 ///
 /// # Errors
 ///
 /// What went wrong, with the exit code it asks for.
-pub fn run(cli: Cli) -> Result<(), Failure> {
+pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
-        Command::Reproduce { task } => reproduce(task),
-        Command::Runs { command } => Ok(print(&command.run()?)?),
-        Command::Bench { device } => Ok(run_bench(device)?),
+        Command::Reproduce { task } => reproduce(task)?,
+        Command::Runs { command } => print(&command.run()?)?,
+        Command::Report(args) => runs::run(&args)?,
+        Command::Bench { device } => run_bench(device)?,
         // It has said all there is to say.
         Command::Fetch(args) => std::process::exit(fetch::fetch(args)?),
+        Command::Program(args) => return Ok(args.run()),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn reproduce(task: Task) -> Result<(), Failure> {
+    let (program, common, own) = match &task {
+        Task::Seg(args) => (Program::Seg, &args.common, args.own()),
+        Task::Cls(args) => (Program::Cls, &args.common, args.own()),
+        Task::Det(args) => (Program::Det, &args.common, Vec::new()),
+    };
+    if paper::run(program, common, &own)? == Next::Done {
+        return Ok(());
+    }
     match task {
         Task::Seg(args) => {
             let benchmark = Benchmark::new(&args.source, &args.target, args.data_root);

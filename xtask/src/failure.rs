@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mic_run::cli::STOPPED;
+
 /// Why the program ends without success.
 #[derive(Debug)]
 pub enum Failure {
@@ -9,6 +11,8 @@ pub enum Failure {
     Usage(String),
     /// A run that failed: exit code 1.
     Run(anyhow::Error),
+    /// A run that a signal stopped; it is saved: exit code 3.
+    Stopped(String),
 }
 
 impl Failure {
@@ -17,6 +21,7 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Run(_) => 1,
+            Self::Stopped(_) => STOPPED,
         }
     }
 }
@@ -24,7 +29,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) => f.write_str(message),
+            Self::Usage(message) | Self::Stopped(message) => f.write_str(message),
             // The alternate form shows the causes behind the message.
             Self::Run(error) => write!(f, "{error:#}"),
         }

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     // SAFETY: nothing has run before this line, so there is one thread.
     unsafe { mic_nn::threads::stop_candle_spinning() };
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             // The exit code tells it, too, if the error stream is closed.
             let _ = writeln!(std::io::stderr(), "error: {failure}");

@@ -44,6 +44,8 @@ pub struct Experiment {
     pub id: String,
     /// What it shows.
     pub about: String,
+    /// The table of the paper that its runs are in.
+    pub table: Option<u32>,
     /// Every configuration runs with each of them; none: with its own.
     #[serde(default)]
     pub seeds: Vec<u64>,
@@ -68,6 +70,8 @@ pub struct Configuration {
     pub network: String,
     /// The training method.
     pub method: String,
+    /// The table of the paper that its runs are in, where it is not that of the experiment.
+    pub table: Option<u32>,
     /// The score that its authors published, in per cent.
     pub published: Option<f64>,
     /// Where that score was found.

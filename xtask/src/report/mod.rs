@@ -1,9 +1,11 @@
 //! The report of a reproduction: a table for the terminal, one self-contained page, exact numbers.
+//! [`runs`] are the tables over many runs.
 
 mod curves;
 mod html;
 mod images;
 pub mod notes;
+pub mod runs;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod table;

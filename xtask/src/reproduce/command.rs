@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use mic_run::cli::print;
 
+use super::paper::PaperArgs;
 use super::plan::{Options, Plan};
 use super::results::Results;
 use super::run::reproduce;
@@ -17,8 +18,9 @@ use crate::report::{notes, table};
 /// Options of every `reproduce` command.
 #[derive(Clone, Debug, Args)]
 pub struct CommonArgs {
-    /// One run of every method a seed; several give mean, spread and paired differences.
-    #[arg(long, value_delimiter = ',', default_value = "0")]
+    /// One run of every method a seed; several give mean, spread and paired differences. [default: 0,
+    /// or those of the paper's runs]
+    #[arg(long, value_delimiter = ',')]
     pub seeds: Vec<u64>,
     /// Also run the controls: MIC with ratio 0 and other variants.
     #[arg(long)]
@@ -41,7 +43,8 @@ pub struct CommonArgs {
     /// Fail unless the order of the methods that the task states holds.
     #[arg(long)]
     pub gate: bool,
-    /// Folder for report.html, results.json and the trained networks [default: runs/TASK-TIME].
+    /// Folder for report.html, results.json and the trained networks [default: runs/TASK-TIME]; of the
+    /// paper's runs that of their run folders [default: runs/TASK-paper].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Run each seed as an element of a job array of this cluster.
@@ -51,9 +54,12 @@ pub struct CommonArgs {
     /// partition, account, gpus, cpus, memory, at-once.
     #[arg(long, value_name = "KEY=VALUE", requires = "submit")]
     pub slurm: Vec<String>,
-    /// Print the script instead of submitting it.
-    #[arg(long, requires = "submit")]
+    /// Print what would be run and what it will take, or with --submit the script, and end.
+    #[arg(long)]
     pub dry_run: bool,
+    /// The paper's runs.
+    #[command(flatten)]
+    pub paper: PaperArgs,
 }
 
 /// A cluster's batch system.
@@ -76,7 +82,10 @@ pub fn run<T: Task>(task: T, args: CommonArgs) -> Result<(), Failure> {
     let plan = Plan::new(
         task,
         Options {
-            seeds: args.seeds,
+            seeds: match args.seeds.is_empty() {
+                true => vec![0],
+                false => args.seeds,
+            },
             methods: args.methods,
             controls: args.controls,
             iterations: args.iterations,

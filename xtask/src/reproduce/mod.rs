@@ -3,13 +3,14 @@
 //! [`Task`] is what a task brings: data, methods, how to train and to measure. The rest is the same
 //! for all: [`Plan`] checks what will run, [`reproduce`] runs it, [`results`] and [`statistics`] hold
 //! the numbers, [`gate`] asks for an order of the methods, [`submit`] spreads the seeds over a
-//! cluster, [`command`] is the command line.
+//! cluster, [`command`] is the command line. [`paper`] are the paper's own runs.
 
 pub mod cls;
 pub mod command;
 pub mod det;
 pub mod gate;
 pub mod method;
+pub mod paper;
 mod plan;
 mod progress;
 mod provenance;

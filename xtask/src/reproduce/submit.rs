@@ -42,7 +42,7 @@ pub fn job(
         folder: here,
         logs: out.join("logs"),
         resume: Vec::new(),
-        resources: parse(resources)?,
+        resources: self::resources(resources)?,
     })
 }
 
@@ -67,7 +67,11 @@ fn without_own(arguments: &[String]) -> Vec<String> {
     kept
 }
 
-fn parse(pairs: &[String]) -> Result<Resources, Failure> {
+/// What `--slurm KEY=VALUE` asks for.
+///
+/// # Errors
+/// A key that there is not, or a value that is none.
+pub(super) fn resources(pairs: &[String]) -> Result<Resources, Failure> {
     let mut resources = Resources::default();
     for pair in pairs {
         let wrong = |why: &str| {
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn wrong_resources_are_named() {
         for pair in ["time", "cpus=many", "colour=red"] {
-            let error = parse(&[pair.to_owned()]).unwrap_err().to_string();
+            let error = resources(&[pair.to_owned()]).unwrap_err().to_string();
             assert!(
                 error.contains(pair) && error.contains("partition"),
                 "{error}"
