@@ -260,6 +260,7 @@ impl SegArgs {
             ("--source", self.source != SCENES),
             ("--target", self.target != SCENES),
             ("--data-root", self.data_root.is_some()),
+            ("--study", self.study != Study::default()),
         ];
         let given = all.into_iter().filter(|(_, given)| *given);
         given.map(|(option, _)| option).collect()
