@@ -135,6 +135,10 @@ def trained(spec, layout="channels first"):
         from peer_classifier import Iteration
 
         training = Iteration(spec)
+    elif spec["architecture"]["kind"] == "detector":
+        from peer_detector import Iteration
+
+        training = Iteration(spec)
     else:
         training = Training(spec)
     training.place(LAYOUTS[layout])

@@ -55,6 +55,11 @@ impl Adaptation {
         &self.options
     }
 
+    /// From now on computes the backbone's activations again in the backward pass, or keeps them.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.options.recompute = recompute;
+    }
+
     /// The student.
     pub fn student(&self) -> &Model {
         &self.student

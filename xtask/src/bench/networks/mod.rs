@@ -1,6 +1,7 @@
 //! Training steps of whole networks.
 
 mod classifier;
+mod detector;
 mod iteration;
 mod training;
 
@@ -10,6 +11,7 @@ use mic_nn::models::vit::{VitConfig, VitSize};
 use serde::Serialize;
 
 use classifier::{Backbone, Classifier};
+use detector::Detector;
 use iteration::Iteration;
 pub(super) use training::Training;
 
@@ -49,6 +51,8 @@ pub(super) enum Architecture {
     Iteration(Iteration),
     /// A whole iteration of SDAT with masked consistency.
     Classifier(Classifier),
+    /// A whole iteration of SADA with masked consistency.
+    Detector(Detector),
 }
 
 /// The optimiser; all parameters have the same settings.
@@ -106,6 +110,11 @@ pub(super) fn all() -> candle_core::Result<Vec<Network>> {
             Backbone::Resnet(ResNetConfig::torchvision(101)?),
             &["torchvision"],
         ),
+        detector(
+            "mic(sada)-resnet-50-fpn",
+            "MIC(SADA) iteration, ResNet-50-FPN, 1x3x600x1200",
+            [600, 1200],
+        )?,
     ])
 }
 
@@ -232,6 +241,28 @@ fn classifier(
     }
 }
 
+/// Images of this height and width, one of each domain.
+fn detector(
+    name: &'static str,
+    title: &'static str,
+    size: [usize; 2],
+) -> candle_core::Result<Network> {
+    let detector = Detector::new(ResNetConfig::torchvision(50)?.depths, size);
+    Ok(Network {
+        name,
+        title,
+        needs: &["torchvision"],
+        image: detector.image(1),
+        architecture: Architecture::Detector(detector),
+        classes: 9,
+        optimizer: OptimizerRule::Sgd {
+            lr: 0.0025,
+            momentum: 0.9,
+            weight_decay: 1e-4,
+        },
+    })
+}
+
 impl Network {
     /// Of a whole iteration what it does besides passes through networks, with the seconds.
     pub(super) fn extras(&self) -> candle_core::Result<Vec<(&'static str, f64)>> {
@@ -276,6 +307,7 @@ impl Network {
             Architecture::Classifier(classifier) => {
                 Architecture::Classifier(classifier.tiny(image[0], image[2]))
             }
+            Architecture::Detector(detector) => Architecture::Detector(detector.tiny(image[2])),
             Architecture::Resnet(config) => Architecture::Resnet(shallow(config)),
             Architecture::Pyramid(config) => Architecture::Pyramid(shallow(config)),
             Architecture::Vit(config) => Architecture::Vit(VitConfig {

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::classifier;
+use super::detector;
 use super::iteration::{self, Step};
 use super::{Architecture, Network, OptimizerRule};
 use crate::bench::cases::fill;
@@ -39,6 +40,10 @@ impl Training {
         }
         if let Architecture::Classifier(iteration) = &network.architecture {
             let step = classifier::step(iteration, network)?;
+            return Ok(Self { step });
+        }
+        if let Architecture::Detector(iteration) = &network.architecture {
+            let step = detector::step(iteration, network)?;
             return Ok(Self { step });
         }
         let store = Store::trainable(ChaCha8Rng::seed_from_u64(0), DType::F32, &Device::Cpu);
@@ -125,7 +130,9 @@ impl Network {
             Architecture::Resnet(config) => self.resnet(config, scope, image),
             Architecture::Vit(config) => self.vit(config, scope, image),
             Architecture::Pyramid(config) => pyramid(config, scope, image),
-            Architecture::Iteration(_) | Architecture::Classifier(_) => {
+            Architecture::Iteration(_)
+            | Architecture::Classifier(_)
+            | Architecture::Detector(_) => {
                 candle_core::bail!("an iteration has several losses")
             }
         }
