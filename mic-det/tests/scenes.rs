@@ -22,7 +22,7 @@ fn source_is_clear_and_target_is_foggy() {
     assert_eq!((sets.source.len(), target.len(), test.len()), (3, 2, 2));
     assert_eq!(sets.source.name(0), "source_train_000000");
     assert_eq!(target.get(0).unwrap().name, "foggy_source_train_000000");
-    assert_eq!(test.name(1), "foggy_source_val_000001");
+    assert_eq!(test.name(1), "foggy_source_test_000001");
     assert_eq!(sets.source.class_names()[2], "car");
     assert_eq!(test.class_names(), sets.source.class_names());
     assert_eq!(sets.source.size(0), (256, 128));

@@ -290,7 +290,7 @@ impl ClsArgs {
 }
 
 /// Without any option: the miniature on built-in street scenes from clear air to fog, seed 0. --gate
-/// asks for source-only < SADA + MIC in AP50, in the mean over the seeds.
+/// asks for source-only < oracle in AP50, by 20 points, on every seed.
 #[derive(Debug, Args)]
 struct DetArgs {
     #[command(flatten)]

@@ -7,12 +7,16 @@ pub(super) fn warmup() -> Method {
     Method::new(
         "warm-up",
         "warm-up",
-        "training on the annotated source images from random weights",
+        "training on the annotated source images from random weights, with batch norm",
         &[
             "method.kind=source_only",
             "mask=",
-            "optimizer.milestones=[]",
-            "train.iterations=1000",
+            "model.norm=batch",
+            "train.batch=2",
+            "optimizer.lr=0.02",
+            "optimizer.warmup_iters=200",
+            "optimizer.milestones=[1200]",
+            "train.iterations=1500",
             "train.eval_every=0",
         ],
     )
@@ -41,11 +45,10 @@ pub(super) fn all() -> Vec<Method> {
         ),
         Method::new(
             "oracle",
-            "control: oracle (ceiling)",
+            "oracle (ceiling)",
             "training on the annotations of the target training images: no adaptation method",
             &["method.kind=oracle", "mask="],
-        )
-        .as_control(),
+        ),
         Method::new(
             "ratio-0",
             "control: ratio 0",

@@ -84,8 +84,8 @@ impl Task for Det {
 
     fn gate(&self) -> Gate {
         Gate {
-            order: &[("source-only", 0.0), ("mic", 0.0)],
-            every_seed: false,
+            order: &[("source-only", 0.0), ("oracle", 0.2)],
+            every_seed: true,
         }
     }
 
