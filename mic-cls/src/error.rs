@@ -38,3 +38,12 @@ impl From<mic_run::Error> for Error {
         }
     }
 }
+
+impl mic_run::Refusal for Error {
+    fn refusal(self) -> std::result::Result<String, Self> {
+        match self {
+            Self::Config(message) => Ok(message),
+            other => Err(other),
+        }
+    }
+}

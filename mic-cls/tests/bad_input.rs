@@ -3,12 +3,18 @@
 
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
+#[path = "../../testdata/output.rs"]
+mod output;
+mod pictures;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use candle_core::{DType, Device, Tensor};
-use image::{DynamicImage, Rgb, RgbImage};
+use image::DynamicImage;
+use output::{done, failed as refused};
+use pictures::{picture, put};
 use tempfile::TempDir;
 
 const CONFIG: &str = r#"
@@ -41,12 +47,7 @@ batch = 4
 "#;
 
 fn image(shade: u8) -> DynamicImage {
-    RgbImage::from_fn(20, 18, |x, y| Rgb([shade, (x * 9) as u8, (y * 11) as u8])).into()
-}
-
-fn put(path: &Path, image: &DynamicImage) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    image.save(path).unwrap();
+    picture(18, shade)
 }
 
 fn workplace() -> TempDir {
@@ -72,23 +73,6 @@ fn train(at: &Path, out: &str, sets: &[&str]) -> Output {
     let sets = sets.iter().flat_map(|set| ["--set", set]);
     let command = command.args(args).args(sets).current_dir(at);
     command.env("RUST_BACKTRACE", "1").output().unwrap()
-}
-
-#[track_caller]
-fn done(output: &Output) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-}
-
-#[track_caller]
-fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
-    }
 }
 
 #[test]

@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+#[path = "../../testdata/output.rs"]
+mod output;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Device;
 use image::{Rgb, RgbImage};
 use mic_data::files::write_rgb;
+use output::{done, json, kill_in_training, refused, same_end};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -100,36 +103,6 @@ fn mic_cls(at: &Path, args: &[&str]) -> Output {
 fn train(at: &Path, out: &str, more: &[&str]) -> Output {
     let args = ["train", "--config", "run.toml", "--quiet", "--out", out];
     mic_cls(at, &[&args, more].concat())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Exit code 0; standard output.
-#[track_caller]
-fn done(output: &Output) -> String {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    text(&output.stdout)
-}
-
-/// One `error: ...` message with these parts, and this exit code.
-#[track_caller]
-fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(!stderr.contains("   0: "), "{stderr}");
-    assert_eq!(text(&output.stdout), "");
-    for part in parts {
-        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
-    }
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
 fn files_below(folder: &Path) -> Vec<String> {
@@ -226,51 +199,6 @@ fn a_run_is_trained_measured_and_used() {
     assert_eq!(csv.lines().count(), 2);
 }
 
-/// `metrics.json` without what a clock measured.
-fn timeless(value: &mut Value) {
-    if let Some(object) = value.as_object_mut() {
-        for key in ["seconds", "seconds_per_step", "peak_memory_bytes"] {
-            object.remove(key);
-        }
-        object.values_mut().for_each(timeless);
-    }
-    if let Some(array) = value.as_array_mut() {
-        array.iter_mut().for_each(timeless);
-    }
-}
-
-/// Bit by bit.
-fn same(a: &Tensor, b: &Tensor) -> bool {
-    let bits = |t: &Tensor| -> Vec<u64> {
-        let t = t.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
-        t.to_vec1::<f64>()
-            .unwrap()
-            .into_iter()
-            .map(f64::to_bits)
-            .collect()
-    };
-    a.dims() == b.dims() && bits(a) == bits(b)
-}
-
-#[track_caller]
-fn same_end(a: &Path, b: &Path) {
-    let metrics = |out: &Path| {
-        let mut metrics = json(&out.join("metrics.json"));
-        timeless(&mut metrics);
-        metrics
-    };
-    assert_eq!(metrics(a), metrics(b));
-    for name in ["weights.safetensors", "training.safetensors"] {
-        let file = |out: &Path| out.join("checkpoints/step-00000300").join(name);
-        let read = |out: &Path| candle_core::safetensors::load(file(out), &Device::Cpu).unwrap();
-        let (a, b) = (read(a), read(b));
-        assert_eq!(a.len(), b.len());
-        for (tensor, value) in a {
-            assert!(same(&value, &b[&tensor]), "{name}: {tensor}");
-        }
-    }
-}
-
 #[test]
 fn a_killed_run_ends_as_if_it_had_not_been() {
     let folder = workplace("");
@@ -280,24 +208,17 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
     let args = [
         "train", "--config", "run.toml", "--quiet", "--out", "killed",
     ];
-    let mut child = command(at, &[&args[..], &long].concat());
-    let mut child = child.stderr(Stdio::null()).spawn().unwrap();
-    // There once the first checkpoint is.
-    let checkpoint = at.join("killed/checkpoint.safetensors");
-    while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let finished = at.join("killed/metrics.json").exists();
-    assert!(!finished, "it was too fast to be killed");
+    kill_in_training(
+        command(at, &[&args[..], &long].concat()),
+        &at.join("killed"),
+    );
     let resume = ["train", "--out", "killed", "--resume", "--quiet"];
     done(&mic_cls(at, &resume));
-    same_end(&at.join("whole"), &at.join("killed"));
+    same_end(&at.join("whole"), &at.join("killed"), 300);
     // Threads only prepare the batches.
     let threads = ["--set", "data.loader_threads=0"];
     done(&train(at, "threads", &[long, threads].concat()));
-    same_end(&at.join("whole"), &at.join("threads"));
+    same_end(&at.join("whole"), &at.join("threads"), 300);
 }
 
 #[test]

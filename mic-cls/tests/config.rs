@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+#[path = "../../testdata/configuration.rs"]
+mod configuration;
+
 use std::path::{Path, PathBuf};
 
 use mic_cls::Error;
@@ -14,6 +17,8 @@ use mic_core::augment::Gates as Open;
 use mic_data::classification::{Published, Resizing, SourceConfig};
 use mic_nn::models::vit::Pool;
 
+use configuration::{check_keys_of_loading, read, refusal};
+
 const VISDA: &str = r#"
 [data.source]
 kind = "visda2017"
@@ -25,21 +30,6 @@ root = "v"
 domains = ["Real"]
 [mask]
 "#;
-
-fn read(text: &str, sets: &[&str]) -> Result<Config, Error> {
-    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    Config::from_toml_str(text, "test.toml", &sets)
-}
-
-/// The message of a configuration that is refused as one.
-#[track_caller]
-fn refusal(text: &str, sets: &[&str]) -> String {
-    match read(text, sets) {
-        Err(Error::Config(message)) => message,
-        Err(other) => panic!("{sets:?}: another kind of error: {other:?}"),
-        Ok(_) => panic!("{sets:?} was accepted"),
-    }
-}
 
 #[test]
 fn defaults_are_those_of_the_published_code() {
@@ -456,4 +446,9 @@ fn runs_have_the_names_and_the_order_of_the_original() {
             );
         }
     }
+}
+
+#[test]
+fn keys_of_loading_are_checked_and_named() {
+    check_keys_of_loading(VISDA);
 }

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
+mod pictures;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use image::{DynamicImage, Rgb, RgbImage};
+use image::DynamicImage;
+use pictures::{picture, put};
 use tempfile::TempDir;
 
 const CONFIG: &str = r#"
@@ -31,12 +34,7 @@ block = 8
 "#;
 
 fn image(red: u8) -> DynamicImage {
-    RgbImage::from_fn(20, 16, |x, y| Rgb([red, (x * 9) as u8, (y * 11) as u8])).into()
-}
-
-fn put(path: &Path, image: &DynamicImage) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    image.save(path).unwrap();
+    picture(16, red)
 }
 
 /// Two classes in three sets, four, three and two images a class, all different.

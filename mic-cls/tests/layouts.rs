@@ -3,12 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+#[path = "../../testdata/output.rs"]
+mod output;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use image::{Rgb, RgbImage};
 use mic_data::classification::{Published, Split};
+use output::{contains, ended};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -54,18 +58,7 @@ fn mic_cls(at: &Path, args: &[&str]) -> Output {
 /// Standard output and error of a program that must end with `code`.
 #[track_caller]
 fn expect(at: &Path, args: &[&str], code: i32) -> (String, String) {
-    let output = mic_cls(at, args);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
-    (out, err)
-}
-
-#[track_caller]
-fn contains(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is missing in: {text}");
-    }
+    ended(&mic_cls(at, args), code)
 }
 
 const TRAIN: [&str; 5] = ["train", "--config", "run.toml", "--out", "out"];

@@ -9,11 +9,11 @@ mod train;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use mic_run::cli::{exit, print};
-use mic_run::runs::cli::RunsCommand;
+use clap::Parser;
+use mic_run::cli::exit;
+use mic_run::runs::cli::RunsArgs;
 
-use crate::{Error, Result};
+use crate::Error;
 
 /// Train object detectors across a domain gap with Masked Image Consistency, measure them,
 /// and use them on images.
@@ -22,23 +22,13 @@ use crate::{Error, Result};
 /// signal stopped (it is saved).
 #[derive(Debug, Parser)]
 #[command(name = "mic-det", version, propagate_version = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
+enum Cli {
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
     Data(data::Args),
     Config(config::Args),
-    /// Look at runs.
-    Runs {
-        #[command(subcommand)]
-        command: RunsCommand,
-    },
+    Runs(RunsArgs),
 }
 
 /// Runs the command line of this process.
@@ -49,19 +39,15 @@ pub fn main() -> ExitCode {
 /// Runs a command line, whose first word is the name of the program. Ends the process where the words
 /// are wrong, or ask for help.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let done = match Cli::parse_from(words).command {
-        Command::Train(args) => train::run(&args),
-        Command::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Data(args) => data::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Runs { command } => runs(&command).map(|()| ExitCode::SUCCESS),
+    let done = match Cli::parse_from(words) {
+        Cli::Train(args) => train::run(&args),
+        Cli::Eval(args) => eval::run(&args).map(|()| ExitCode::SUCCESS),
+        Cli::Predict(args) => predict::run(&args).map(|()| ExitCode::SUCCESS),
+        Cli::Data(args) => data::run(&args).map(|()| ExitCode::SUCCESS),
+        Cli::Config(args) => config::run(&args).map(|()| ExitCode::SUCCESS),
+        Cli::Runs(args) => args.print().map(|()| ExitCode::SUCCESS),
     };
     exit(done, |error| matches!(error, Error::Config(_)))
-}
-
-fn runs(command: &RunsCommand) -> Result<()> {
-    Ok(print(&command.run()?)?)
 }
 
 #[cfg(test)]

@@ -4,18 +4,13 @@
 
 mod sets;
 
-use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
-use candle_core::{DType, Device, Tensor};
 use image::RgbImage;
-use serde_json::{Value, json};
+use serde_json::json;
 use sets::{
-    CLASSES, annotation, command, document, done, mic_det, read_json, refused, sets, text, train,
-    write_voc,
+    CLASSES, annotation, command, document, done, kill_in_training, mic_det, read_json, refused,
+    same_end, sets, text, train, write_voc,
 };
 
 #[test]
@@ -67,48 +62,6 @@ fn a_run_is_trained_and_measured() {
     done(&mic_det(at, &[&other[..], &sets].concat()));
 }
 
-/// `metrics.json` without what a clock measured.
-fn timeless(value: &mut Value) {
-    if let Some(object) = value.as_object_mut() {
-        for key in ["seconds", "seconds_per_step", "peak_memory_bytes"] {
-            object.remove(key);
-        }
-        object.values_mut().for_each(timeless);
-    }
-    if let Some(array) = value.as_array_mut() {
-        array.iter_mut().for_each(timeless);
-    }
-}
-
-/// Bit by bit.
-fn same(a: &Tensor, b: &Tensor) -> bool {
-    let bits = |t: &Tensor| -> Vec<u64> {
-        let t = t.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
-        let values = t.to_vec1::<f64>().unwrap().into_iter();
-        values.map(f64::to_bits).collect()
-    };
-    a.dims() == b.dims() && bits(a) == bits(b)
-}
-
-#[track_caller]
-fn same_end(a: &Path, b: &Path, steps: u64) {
-    let metrics = |out: &Path| {
-        let mut metrics = read_json(&out.join("metrics.json"));
-        timeless(&mut metrics);
-        metrics
-    };
-    assert_eq!(metrics(a), metrics(b));
-    for name in ["weights.safetensors", "training.safetensors"] {
-        let file = |out: &Path| out.join(format!("checkpoints/step-{steps:08}")).join(name);
-        let read = |out: &Path| candle_core::safetensors::load(file(out), &Device::Cpu).unwrap();
-        let (a, b): (HashMap<_, _>, HashMap<_, _>) = (read(a), read(b));
-        assert_eq!(a.len(), b.len());
-        for (tensor, value) in a {
-            assert!(same(&value, &b[&tensor]), "{name}: {tensor}");
-        }
-    }
-}
-
 #[test]
 fn a_killed_run_ends_as_if_it_had_not_been() {
     let folder = sets();
@@ -119,17 +72,10 @@ fn a_killed_run_ends_as_if_it_had_not_been() {
     let args = [
         "train", "--config", "run.toml", "--quiet", "--out", "killed",
     ];
-    let mut child = command(at, &[&args[..], &sets].concat());
-    let mut child = child.stderr(Stdio::null()).spawn().unwrap();
-    // There once the first checkpoint is.
-    let checkpoint = at.join("killed/checkpoint.safetensors");
-    while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let finished = at.join("killed/metrics.json").exists();
-    assert!(!finished, "it was too fast to be killed");
+    kill_in_training(
+        command(at, &[&args[..], &sets].concat()),
+        &at.join("killed"),
+    );
     let resume = ["train", "--out", "killed", "--resume", "--quiet"];
     done(&mic_det(at, &resume));
     same_end(&at.join("whole"), &at.join("killed"), 60);

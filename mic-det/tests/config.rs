@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+#[path = "../../testdata/configuration.rs"]
+mod configuration;
+
 use std::path::{Path, PathBuf};
 
 use mic_data::detection::DetectionConfig;
@@ -10,6 +13,8 @@ use mic_det::detector::DetectorConfig;
 use mic_det::uda::{MaskedConsistency, Options, SgdOptions};
 use mic_det::{Conventions, Error};
 use mic_nn::models::resnet::{NormKind, Stem};
+
+use configuration::{check_keys_of_loading, read, refusal};
 
 const CITY: &str = r#"
 [model]
@@ -22,21 +27,6 @@ kind = "foggy_cityscapes"
 root = "d"
 [mask]
 "#;
-
-fn read(text: &str, sets: &[&str]) -> Result<Config, Error> {
-    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    Config::from_toml_str(text, "test.toml", &sets)
-}
-
-/// The message of a configuration that is refused as one.
-#[track_caller]
-fn refusal(text: &str, sets: &[&str]) -> String {
-    match read(text, sets) {
-        Err(Error::Config(message)) => message,
-        Err(other) => panic!("{sets:?}: another kind of error: {other:?}"),
-        Ok(_) => panic!("{sets:?} was accepted"),
-    }
-}
 
 #[test]
 fn defaults_are_those_of_the_published_code() {
@@ -289,4 +279,9 @@ fn the_example_has_every_key() {
     for key in all {
         assert!(words.contains(&key.as_str()), "{key}");
     }
+}
+
+#[test]
+fn keys_of_loading_are_checked_and_named() {
+    check_keys_of_loading(CITY);
 }

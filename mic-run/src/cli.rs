@@ -1,6 +1,7 @@
 //! What the command lines of all tasks have in common.
 
 pub mod data;
+pub mod train;
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
@@ -179,7 +180,8 @@ pub fn is_free(key: &str) -> bool {
     FREE.iter().any(|free| key.starts_with(free))
 }
 
-/// Everything that records and shows a run.
+/// Everything that records and shows a run; the default nothing.
+#[derive(Default)]
 pub struct Recorders {
     watchers: Vec<Box<dyn Watch>>,
 }

@@ -35,6 +35,16 @@ pub enum Error {
 /// `std::result::Result` with this crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// An error of a task. Some of its values are requests that cannot be carried out as they were made, as
+/// [`Error::Usage`] is among those of this crate.
+pub trait Refusal: From<Error> {
+    /// The message of such a request; another error comes back.
+    ///
+    /// # Errors
+    /// That error.
+    fn refusal(self) -> std::result::Result<String, Self>;
+}
+
 impl Error {
     /// Adds the file to an error of the operating system.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {

@@ -46,7 +46,7 @@ pub mod tensorboard;
 pub mod train;
 pub mod watch;
 
-pub use error::{Error, Result};
+pub use error::{Error, Refusal, Result};
 pub use learner::{Learner, NonFinite, Stepped};
 pub use options::RunOptions;
 pub use signals::StopRequest;

@@ -76,6 +76,15 @@ impl RunOptions {
         Ok(())
     }
 
+    /// The same, checked.
+    ///
+    /// # Errors
+    /// Those of [`RunOptions::check`].
+    pub fn checked(&self) -> Result<Self> {
+        self.check()?;
+        Ok(self.clone())
+    }
+
     /// Which checkpoints stay.
     pub fn keep(&self) -> Keep {
         Keep {

@@ -4,6 +4,9 @@
 
 mod tiny;
 
+#[path = "../../testdata/output.rs"]
+mod output;
+
 #[path = "../../mic-data/tests/trees/mod.rs"]
 mod trees;
 
@@ -12,6 +15,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use mic_data::files::read_image;
+use output::{contains, ended};
 use tempfile::TempDir;
 use tiny::NETWORK;
 
@@ -51,18 +55,7 @@ fn mic_seg(at: &Path, args: &[&str]) -> Output {
 /// Standard output and error after a run that must end with `code`.
 #[track_caller]
 fn expect(at: &Path, args: &[&str], code: i32) -> (String, String) {
-    let output = mic_seg(at, args);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
-    (out, err)
-}
-
-#[track_caller]
-fn contains(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is missing in: {text}");
-    }
+    ended(&mic_seg(at, args), code)
 }
 
 fn write_config(at: &Path, text: &str) {

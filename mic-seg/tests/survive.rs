@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
 
+#[path = "../../testdata/output.rs"]
+mod output;
 mod tiny;
 
 use std::fs;
@@ -9,6 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use output::{json, metrics};
 use tempfile::TempDir;
 use tiny::NETWORK;
 
@@ -78,28 +81,6 @@ fn error_of(output: &Output) -> String {
 #[track_caller]
 fn exits(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", error_of(output));
-}
-
-fn json(path: &Path) -> serde_json::Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-/// `metrics.json` without what a clock measured.
-fn metrics(out: &Path) -> serde_json::Value {
-    fn timeless(value: &mut serde_json::Value) {
-        if let Some(object) = value.as_object_mut() {
-            for key in ["seconds", "seconds_per_step", "peak_memory_bytes"] {
-                object.remove(key);
-            }
-            object.values_mut().for_each(timeless);
-        }
-        if let Some(array) = value.as_array_mut() {
-            array.iter_mut().for_each(timeless);
-        }
-    }
-    let mut metrics = json(&out.join("metrics.json"));
-    timeless(&mut metrics);
-    metrics
 }
 
 /// Weights, optimiser and results of two finished runs are the same, byte for byte.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use mic_run::cli::print;
-use mic_run::runs::cli::RunsCommand;
+use mic_run::runs::cli::RunsArgs;
 
 use crate::bench;
 use crate::failure::Failure;
@@ -36,11 +35,7 @@ enum Command {
         #[command(subcommand)]
         task: Task,
     },
-    /// Look at runs.
-    Runs {
-        #[command(subcommand)]
-        command: RunsCommand,
-    },
+    Runs(RunsArgs),
     /// Put finished runs into the paper's tables, beside the paper's own figures.
     Report(runs::Args),
     /// Measure our code beside PyTorch's.
@@ -306,7 +301,7 @@ struct DetArgs {
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Reproduce { task } => reproduce(task)?,
-        Command::Runs { command } => print(&command.run()?)?,
+        Command::Runs(args) => args.print::<Failure>()?,
         Command::Report(args) => runs::run(&args)?,
         Command::Bench { device } => run_bench(device)?,
         // It has said all there is to say.

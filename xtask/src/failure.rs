@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mic_run::Refusal;
 use mic_run::cli::STOPPED;
 
 /// Why the program ends without success.
@@ -16,6 +17,17 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What an error of a task amounts to.
+    pub fn of<E>(error: E) -> Self
+    where
+        E: Refusal + std::error::Error + Send + Sync + 'static,
+    {
+        match error.refusal() {
+            Ok(message) => Self::Usage(message),
+            Err(other) => Self::Run(other.into()),
+        }
+    }
+
     /// The process's exit code.
     pub const fn exit_code(&self) -> u8 {
         match self {

@@ -1,38 +1,14 @@
 //! `cargo xtask reproduce cls` from outside, with settings so small that its numbers mean nothing.
 
-// Helpers of tests may panic as tests do.
-#![allow(clippy::expect_used)]
+mod program;
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
-use serde_json::Value;
+use program::{refused, results, stands_alone, succeed};
 
 /// Few iterations, small batches.
 const SMALL: &str = "reproduce cls --iterations 4 --warmup 3 --set train.batch=4 \
                      --set method.discriminator=8";
-
-fn xtask(arguments: &str, out: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(arguments.split_whitespace())
-        .arg("--out")
-        .arg(out)
-        .output()
-        .expect("xtask starts")
-}
-
-fn succeed(arguments: &str, out: &Path) -> String {
-    let output = xtask(arguments, out);
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{errors}");
-    String::from_utf8(output.stdout).expect("the table is text")
-}
-
-fn results(out: &Path) -> Value {
-    let text = fs::read_to_string(out.join("results.json")).expect("results.json is written");
-    serde_json::from_str(&text).expect("results.json is JSON")
-}
 
 #[test]
 fn both_directions_and_all_methods_are_told() {
@@ -78,9 +54,7 @@ fn both_directions_and_all_methods_are_told() {
     );
     // A sheet of images and six matrices for each direction.
     assert_eq!(page.matches("data:image/png;base64,").count(), 2 * 7);
-    for outside in ["http:", "https:", "@import", "url(", "<script", "<link"] {
-        assert!(!page.contains(outside), "{outside}");
-    }
+    stands_alone(&page);
     for text in [
         "±",
         "accuracy",
@@ -112,9 +86,7 @@ fn numbers_depend_on_the_seed_and_not_on_the_loader_threads() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out");
-    let cases = [
+    refused(&[
         (
             "reproduce cls --data-root /no/where",
             "mnist-train-images-idx3-ubyte",
@@ -123,14 +95,7 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         ("reproduce cls --methods sdat --gate", "leaves one out"),
         ("reproduce cls --iterations 0", "train.iterations"),
         ("reproduce cls --set mask.ratoi=1", "mask.ratio"),
-    ];
-    for (arguments, hint) in cases {
-        let output = xtask(arguments, &out);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {errors}");
-        assert!(errors.contains(hint), "{arguments}: {errors}");
-        assert!(!out.exists(), "{arguments} left a folder behind");
-    }
+    ]);
 }
 
 #[test]

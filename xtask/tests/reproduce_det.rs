@@ -1,39 +1,15 @@
 //! `cargo xtask reproduce det` from outside, with settings so small that its numbers mean nothing.
 
-// Helpers of tests may panic as tests do.
-#![allow(clippy::expect_used)]
+mod program;
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
-use serde_json::Value;
+use program::{results, succeed, xtask};
 
 /// Few iterations, few images.
 const SMALL: &str = "reproduce det --iterations 2 --warmup 2 --set data.source.count=4 \
                      --set data.target.count=3 --set data.test.count=3 \
                      --set mask.threshold=0.1 --set data.min_sizes=[64] --set data.max_size=128";
-
-fn xtask(arguments: &str, out: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(arguments.split_whitespace())
-        .arg("--out")
-        .arg(out)
-        .output()
-        .expect("xtask starts")
-}
-
-fn succeed(arguments: &str, out: &Path) -> String {
-    let output = xtask(arguments, out);
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{errors}");
-    String::from_utf8(output.stdout).expect("the table is text")
-}
-
-fn results(out: &Path) -> Value {
-    let text = fs::read_to_string(out.join("results.json")).expect("results.json is written");
-    serde_json::from_str(&text).expect("results.json is JSON")
-}
 
 #[test]
 fn all_methods_are_told_with_pictures() {

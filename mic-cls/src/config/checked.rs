@@ -6,8 +6,9 @@ use mic_run::RunOptions;
 
 use super::raw::{RawConfig, RawTrain};
 use super::{DataConfig, MaskOptions, Method, ModelConfig, OptimizerConfig};
-use crate::{Error, Result};
-use mic_run::config::check::{at_least, one_of, refuse};
+use crate::Result;
+use mic_run::config::check::{self, at_least, one_of, refuse};
+use mic_run::config::{Evaluated, to_toml};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -32,24 +33,8 @@ pub struct Config {
     pub run: RunOptions,
 }
 
-/// Length and evaluation of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrainConfig {
-    /// Iterations, at least 1.
-    pub iterations: u64,
-    /// Images of each domain in a batch, at least 2.
-    pub batch: usize,
-    /// Iterations between evaluations; 0 evaluates at the end only.
-    pub eval_every: u64,
-    /// What the best checkpoint is chosen by.
-    pub select: Selection,
-    /// The network that is evaluated and kept.
-    pub evaluate: Evaluated,
-    /// Whether the backbone's activations are computed again in the backward pass.
-    pub recompute: bool,
-    /// A checkpoint whose weights to start from.
-    pub init_from: Option<PathBuf>,
-}
+/// Length and evaluation of a run; a batch has at least 2 images of each domain.
+pub type TrainConfig = mic_run::config::TrainConfig<Selection>;
 
 /// What the best checkpoint is chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,21 +45,12 @@ pub enum Selection {
     MeanClass,
 }
 
-/// The network that is evaluated and kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evaluated {
-    /// The student.
-    Student,
-    /// The teacher.
-    Teacher,
-}
-
 impl RawConfig {
     /// Checks every value.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names the key, what was found and what is allowed.
+    /// [`crate::Error::Config`] names the key, what was found and what is allowed.
     pub fn check(self) -> Result<Config> {
         let method = Method::check(&self.method)?;
         let needs_target = method.needs_target() || self.mask.is_some();
@@ -89,8 +65,8 @@ impl RawConfig {
                 .map(|mask| MaskOptions::check(mask, data.size))
                 .transpose()?,
             optimizer: OptimizerConfig::check(&self.optimizer, pretrained)?,
-            train: TrainConfig::check(&self.train, mask.is_some())?,
-            run: run_options(&self.run)?,
+            train: train(&self.train, mask.is_some())?,
+            run: self.run.checked()?,
             model,
             data,
             raw: self,
@@ -98,27 +74,14 @@ impl RawConfig {
     }
 }
 
-fn run_options(raw: &RunOptions) -> Result<RunOptions> {
-    let checked = raw.check();
-    checked.map_err(|error| Error::Config(error.to_string()))?;
-    Ok(raw.clone())
-}
-
 impl Config {
     /// The configuration with the names of the classes, which are those of the source.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if it has other names already.
+    /// [`crate::Error::Config`] if it has other names already.
     pub fn with_classes(mut self, classes: &[String]) -> Result<Self> {
-        let known = &self.raw.data.classes;
-        if !known.is_empty() && known != classes {
-            return refuse(
-                "data.classes",
-                format!("{known:?}"),
-                format!("the classes of the source, {classes:?}; or leave the key out"),
-            );
-        }
+        check::classes(&self.raw.data.classes, classes)?;
         self.raw.data.classes = classes.to_vec();
         self.data.classes = classes.to_vec();
         Ok(self)
@@ -129,41 +92,30 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if a number does not fit into TOML (a seed above 2^63 - 1).
+    /// [`crate::Error::Config`] if a number does not fit into TOML (a seed above 2^63 - 1).
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(&self.raw)
-            .map_err(|error| Error::Config(format!("cannot write the configuration: {error}")))
+        Ok(to_toml(&self.raw)?)
     }
 }
 
-impl TrainConfig {
-    fn check(raw: &RawTrain, masked: bool) -> Result<Self> {
-        let batch = raw.batch;
-        if batch < 2 {
-            let expected = "at least 2, as batch norm needs the statistics of several images";
-            return refuse("train.batch", batch, expected);
-        }
-        let measures = [
-            ("top1", Selection::Top1),
-            ("mean_class", Selection::MeanClass),
-        ];
-        let networks = [
-            ("student", Evaluated::Student),
-            ("teacher", Evaluated::Teacher),
-        ];
-        let evaluate = one_of("train.evaluate", &raw.evaluate, &networks)?;
-        if evaluate == Evaluated::Teacher && !masked {
-            let expected = "\"student\", as there is no teacher without the table mask";
-            return refuse("train.evaluate", "\"teacher\"", expected);
-        }
-        Ok(Self {
-            iterations: at_least("train.iterations", raw.iterations, 1)?,
-            batch,
-            eval_every: raw.eval_every,
-            select: one_of("train.select", &raw.select, &measures)?,
-            evaluate,
-            recompute: raw.recompute,
-            init_from: raw.init_from.as_ref().map(PathBuf::from),
-        })
+fn train(raw: &RawTrain, masked: bool) -> Result<TrainConfig> {
+    let batch = raw.batch;
+    if batch < 2 {
+        let expected = "at least 2, as batch norm needs the statistics of several images";
+        return refuse("train.batch", batch, expected);
     }
+    let measures = [
+        ("top1", Selection::Top1),
+        ("mean_class", Selection::MeanClass),
+    ];
+    let evaluate = Evaluated::check(&raw.evaluate, masked)?;
+    Ok(TrainConfig {
+        iterations: at_least("train.iterations", raw.iterations, 1)?,
+        batch,
+        eval_every: raw.eval_every,
+        select: one_of("train.select", &raw.select, &measures)?,
+        evaluate,
+        recompute: raw.recompute,
+        init_from: raw.init_from.as_ref().map(PathBuf::from),
+    })
 }

@@ -7,7 +7,7 @@ use mic_data::classification::{Digits, ImageTransform, Published, Resizing, Sour
 
 use super::raw::{RawData, RawSet};
 use crate::{Error, Result};
-use mic_run::config::check::{at_least, one_of, positive, refuse, required, within};
+use mic_run::config::check::{self, at_least, one_of, positive, refuse, required, within};
 
 /// The images of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,12 +74,7 @@ impl DataConfig {
             set.map(|set| SetConfig::check(key, set)).transpose()
         };
         let source = SetConfig::check("data.source", &raw.source)?;
-        let target = set("data.target", &raw.target)?;
-        if needs_target && target.is_none() {
-            let why = "the method trains on images of the target domain; only \"source_only\" \
-                       without the table mask does without";
-            required("data.target", None::<&()>, why)?;
-        }
+        let target = check::target(needs_target, set("data.target", &raw.target)?)?;
         let test = set("data.test", &raw.test)?;
         for set in [Some(&source), test.as_ref()].into_iter().flatten() {
             if matches!(set.images, SourceConfig::Images { .. }) {

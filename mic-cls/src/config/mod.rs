@@ -13,9 +13,10 @@ pub mod raw;
 mod read;
 
 pub use catalogue::catalogue;
-pub use checked::{Config, Evaluated, Selection, TrainConfig};
+pub use checked::{Config, Selection, TrainConfig};
 pub use data::{DataConfig, SetConfig};
 pub use mask::{Gates, MaskOptions};
 pub use method::{Adversarial, Method, Sharpness};
+pub use mic_run::config::Evaluated;
 pub use model::ModelConfig;
 pub use optimizer::OptimizerConfig;

@@ -2,7 +2,7 @@
 
 use super::raw::RawOptimizer;
 use crate::Result;
-use mic_run::config::check::{not_negative, positive, within};
+use mic_run::config::check::{below_one, not_negative, positive};
 
 /// Stochastic gradient descent, learning rate `lr (1 + gamma step)^-power`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,6 @@ pub struct OptimizerConfig {
 
 impl OptimizerConfig {
     pub(super) fn check(raw: &RawOptimizer, pretrained: bool) -> Result<Self> {
-        let below_one = "a number from 0 to below 1";
         let own = if pretrained { 0.1 } else { 1.0 };
         let backbone = raw.backbone_lr_mult.unwrap_or(own);
         Ok(Self {
@@ -35,7 +34,7 @@ impl OptimizerConfig {
             backbone_lr_mult: not_negative("optimizer.backbone_lr_mult", backbone)?,
             weight_decay: not_negative("optimizer.weight_decay", raw.weight_decay)?,
             decay_all: raw.decay_all,
-            momentum: within("optimizer.momentum", raw.momentum, 0.0..1.0, below_one)?,
+            momentum: below_one("optimizer.momentum", raw.momentum)?,
             nesterov: raw.nesterov,
             gamma: not_negative("optimizer.gamma", raw.gamma)?,
             power: not_negative("optimizer.power", raw.power)?,

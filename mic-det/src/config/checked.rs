@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use mic_run::RunOptions;
-use mic_run::config::check::{at_least, one_of, refuse};
+use mic_run::config::check::{self, at_least, one_of, refuse};
+use mic_run::config::{Evaluated, to_toml};
 
 use super::raw::{RawConfig, RawTrain};
 use super::{DataConfig, Method, ModelConfig, mask, method, optimizer};
+use crate::Result;
 use crate::detector::DetectorConfig;
 use crate::sada::SadaConfig;
 use crate::uda::{MaskedConsistency, SgdOptions};
-use crate::{Error, Result};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -38,23 +39,7 @@ pub struct Config {
 }
 
 /// Length and evaluation of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrainConfig {
-    /// Iterations, at least 1.
-    pub iterations: u64,
-    /// Images of each domain in a batch, at least 1.
-    pub batch: usize,
-    /// Iterations between evaluations; 0 evaluates at the end only.
-    pub eval_every: u64,
-    /// What the best checkpoint is chosen by.
-    pub select: Selection,
-    /// The network that is evaluated and kept.
-    pub evaluate: Evaluated,
-    /// Whether the backbone's activations are computed again in the backward pass.
-    pub recompute: bool,
-    /// A checkpoint whose weights to start from.
-    pub init_from: Option<PathBuf>,
-}
+pub type TrainConfig = mic_run::config::TrainConfig<Selection>;
 
 /// What the best checkpoint is chosen by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +60,12 @@ impl Selection {
     }
 }
 
-/// The network that is evaluated and kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evaluated {
-    /// The student.
-    Student,
-    /// The teacher.
-    Teacher,
-}
-
 impl RawConfig {
     /// Checks every value.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names the key, what was found and what is allowed.
+    /// [`crate::Error::Config`] names the key, what was found and what is allowed.
     pub fn check(self) -> Result<Config> {
         let method = Method::check(&self.method)?;
         let mask = self.mask.as_ref().map(mask::check).transpose()?;
@@ -99,7 +75,7 @@ impl RawConfig {
             return refuse("method.kind", "\"oracle\"", expected);
         }
         let needs_target = method.needs_target() || mask.is_some();
-        let run = self.run.check().map(|()| self.run.clone());
+        let run = self.run.checked();
         let sada = method::check_sada(&self.sada)?;
         Ok(Config {
             seed: self.seed,
@@ -108,7 +84,7 @@ impl RawConfig {
             sada: (method == Method::Sada).then_some(sada),
             method,
             optimizer: optimizer::check(&self.optimizer)?,
-            train: TrainConfig::check(&self.train, mask.is_some())?,
+            train: train(&self.train, mask.is_some())?,
             mask,
             run: run?,
             raw: self,
@@ -129,16 +105,9 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if it has other names already.
+    /// [`crate::Error::Config`] if it has other names already.
     pub fn with_classes(mut self, classes: &[String]) -> Result<Self> {
-        let known = &self.raw.data.classes;
-        if !known.is_empty() && known != classes {
-            return refuse(
-                "data.classes",
-                format!("{known:?}"),
-                format!("the classes of the source, {classes:?}; or leave the key out"),
-            );
-        }
+        check::classes(&self.raw.data.classes, classes)?;
         self.raw.data.classes = classes.to_vec();
         self.data.classes = classes.to_vec();
         Ok(self)
@@ -149,33 +118,22 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if a number does not fit into TOML (a seed above 2^63 - 1).
+    /// [`crate::Error::Config`] if a number does not fit into TOML (a seed above 2^63 - 1).
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(&self.raw)
-            .map_err(|error| Error::Config(format!("cannot write the configuration: {error}")))
+        Ok(to_toml(&self.raw)?)
     }
 }
 
-impl TrainConfig {
-    fn check(raw: &RawTrain, masked: bool) -> Result<Self> {
-        let measures = [Selection::Ap50, Selection::Ap].map(|measure| (measure.name(), measure));
-        let networks = [
-            ("student", Evaluated::Student),
-            ("teacher", Evaluated::Teacher),
-        ];
-        let evaluate = one_of("train.evaluate", &raw.evaluate, &networks)?;
-        if evaluate == Evaluated::Teacher && !masked {
-            let expected = "\"student\", as there is no teacher without the table mask";
-            return refuse("train.evaluate", "\"teacher\"", expected);
-        }
-        Ok(Self {
-            iterations: at_least("train.iterations", raw.iterations, 1)?,
-            batch: at_least("train.batch", raw.batch, 1)?,
-            eval_every: raw.eval_every,
-            select: one_of("train.select", &raw.select, &measures)?,
-            evaluate,
-            recompute: raw.recompute,
-            init_from: raw.init_from.as_ref().map(PathBuf::from),
-        })
-    }
+fn train(raw: &RawTrain, masked: bool) -> Result<TrainConfig> {
+    let measures = [Selection::Ap50, Selection::Ap].map(|measure| (measure.name(), measure));
+    let evaluate = Evaluated::check(&raw.evaluate, masked)?;
+    Ok(TrainConfig {
+        iterations: at_least("train.iterations", raw.iterations, 1)?,
+        batch: at_least("train.batch", raw.batch, 1)?,
+        eval_every: raw.eval_every,
+        select: one_of("train.select", &raw.select, &measures)?,
+        evaluate,
+        recompute: raw.recompute,
+        init_from: raw.init_from.as_ref().map(PathBuf::from),
+    })
 }

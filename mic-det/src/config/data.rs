@@ -9,7 +9,7 @@ use mic_data::detection::{
 use mic_data::samplers::Incomplete;
 use mic_data::scenes::{Fog, SceneConfig, SceneObjectsConfig, Split, Style};
 use mic_data::transform::DetectionResize;
-use mic_run::config::check::{at_least, one_of, refuse, required};
+use mic_run::config::check::{self, at_least, one_of, refuse, required};
 
 use super::Method;
 use super::raw::{RawData, RawSet};
@@ -95,12 +95,7 @@ impl DataConfig {
             set.map(|set| SetConfig::check(key, set, &raw.classes))
                 .transpose()
         };
-        let mut target = set("data.target", &raw.target)?;
-        if needs_target && target.is_none() {
-            let why = "the method trains on images of the target domain; only \"source_only\" \
-                       without the table mask does without";
-            required("data.target", None::<&()>, why)?;
-        }
+        let mut target = check::target(needs_target, set("data.target", &raw.target)?)?;
         let source = match (method, target.take_if(|_| method == Method::Oracle)) {
             (Method::Oracle, Some(target)) => target,
             _ => SetConfig::check("data.source", &raw.source, &raw.classes)?,

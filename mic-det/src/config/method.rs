@@ -1,6 +1,6 @@
 //! How the network is trained.
 
-use mic_run::config::check::{not_negative, one_of, share};
+use mic_run::config::check::{at_least, below_one, not_negative, one_of, share};
 
 use super::raw::RawMethod;
 use crate::Result;
@@ -36,11 +36,9 @@ impl Method {
 
 /// Checks the table `[sada]`.
 pub(super) fn check_sada(sada: &SadaConfig) -> Result<SadaConfig> {
-    use mic_run::config::check::at_least;
     at_least("sada.image_hidden", sada.image_hidden, 1)?;
     at_least("sada.instance_hidden", sada.instance_hidden, 1)?;
-    let below_one = "a number from 0 to below 1";
-    mic_run::config::check::within("sada.dropout", sada.dropout, 0.0..1.0, below_one)?;
+    below_one("sada.dropout", sada.dropout)?;
     share("sada.consistency_weight", sada.consistency_weight)?;
     not_negative("sada.image_weight", sada.image_weight)?;
     not_negative("sada.instance_weight", sada.instance_weight)?;

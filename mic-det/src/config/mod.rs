@@ -16,9 +16,10 @@ mod raw;
 mod read;
 
 pub use catalogue::catalogue;
-pub use checked::{Config, Evaluated, Selection, TrainConfig};
+pub use checked::{Config, Selection, TrainConfig};
 pub use data::{DataConfig, SetConfig, SetKind};
 pub use method::Method;
+pub use mic_run::config::Evaluated;
 pub use model::ModelConfig;
 pub use raw::{
     RawConfig, RawData, RawInference, RawMask, RawMethod, RawModel, RawOptimizer, RawResNet,

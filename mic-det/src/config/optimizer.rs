@@ -1,7 +1,7 @@
 //! Optimiser and schedule.
 
 use mic_nn::schedule::StepWarmup;
-use mic_run::config::check::{not_negative, positive, share, within};
+use mic_run::config::check::{below_one, not_negative, positive, share};
 
 use super::raw::RawOptimizer;
 use crate::Result;
@@ -9,12 +9,11 @@ use crate::uda::SgdOptions;
 
 /// Checks the table `[optimizer]`.
 pub(super) fn check(raw: &RawOptimizer) -> Result<SgdOptions> {
-    let below_one = "a number from 0 to below 1";
     Ok(SgdOptions {
         lr: positive("optimizer.lr", raw.lr)?,
         bias_lr_mult: not_negative("optimizer.bias_lr_mult", raw.bias_lr_mult)?,
         weight_decay: not_negative("optimizer.weight_decay", raw.weight_decay)?,
-        momentum: within("optimizer.momentum", raw.momentum, 0.0..1.0, below_one)?,
+        momentum: below_one("optimizer.momentum", raw.momentum)?,
         schedule: StepWarmup {
             milestones: raw.milestones.clone(),
             gamma: share("optimizer.gamma", raw.gamma)?,

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use mic_run::config::read;
+use mic_run::config::read_checked;
 
 use super::raw::RawConfig;
 use super::{Config, catalogue, keys};
-use crate::{Error, Result};
+use crate::Result;
 
 impl Config {
     /// Reads a TOML file, applies `sets` (`key.path=value`, later ones win) and checks the result.
@@ -14,11 +14,9 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names the file or key, what was found and what is allowed.
+    /// [`crate::Error::Config`] names the file or key, what was found and what is allowed.
     pub fn from_file(path: &Path, sets: &[String]) -> Result<Self> {
-        let opened = catalogue()?.open(path)?;
-        let sets = [&opened.sets, sets].concat();
-        Self::from_toml_str(&opened.text, &opened.origin, &sets)
+        catalogue()?.load(path, sets, Self::from_toml_str)
     }
 
     /// As [`Config::from_file`] from text; `source_name` stands for the file in messages.
@@ -27,11 +25,7 @@ impl Config {
     ///
     /// Those of [`Config::from_file`].
     pub fn from_toml_str(text: &str, source_name: &str, sets: &[String]) -> Result<Self> {
-        let raw: RawConfig = read(text, source_name, sets, &keys::known()?)?;
-        let config = raw.check().map_err(|error| match error {
-            Error::Config(message) => Error::Config(format!("{source_name}: {message}")),
-            other => other,
-        })?;
+        let config = read_checked(text, source_name, sets, &keys::known()?, RawConfig::check)?;
         config.data.loading.limit_decoding();
         Ok(config)
     }

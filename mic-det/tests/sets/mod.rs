@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)] // helpers of several test targets
 
+#[path = "../../../testdata/output.rs"]
+mod output;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,6 +13,8 @@ use image::{Rgb, RgbImage};
 use mic_data::files::write_rgb;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub use output::{done, failed as refused, json as read_json, kill_in_training, same_end, text};
 
 /// A run of seconds on the folders that [`sets`] makes.
 pub const CONFIG: &str = r#"
@@ -181,33 +186,4 @@ pub fn train(at: &Path, out: &str, sets: &[&str]) -> Output {
     let args = ["train", "--config", "run.toml", "--quiet", "--out", out];
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
     mic_det(at, &[&args, sets.as_slice()].concat())
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Exit code 0; standard output.
-#[track_caller]
-pub fn done(output: &Output) -> String {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
-    text(&output.stdout)
-}
-
-/// One `error: ...` message with these parts, and this exit code.
-#[track_caller]
-pub fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(!stderr.contains("   0: "), "{stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
-    }
-}
-
-pub fn read_json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }

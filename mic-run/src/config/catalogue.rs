@@ -244,6 +244,21 @@ impl Catalogue {
         })
     }
 
+    /// Opens a configuration and reads it with `read`, which gets its text, what stands for it in
+    /// messages, and what is set on top: what a run sets, then `sets`.
+    ///
+    /// # Errors
+    /// Those of [`Catalogue::open`] and of `read`.
+    pub fn load<C, E: From<Error>>(
+        &self,
+        what: &Path,
+        sets: &[String],
+        read: impl FnOnce(&str, &str, &[String]) -> std::result::Result<C, E>,
+    ) -> std::result::Result<C, E> {
+        let opened = self.open(what)?;
+        read(&opened.text, &opened.origin, &[&opened.sets, sets].concat())
+    }
+
     fn carried(&self, name: &str) -> Option<Opened> {
         let (file, sets) = match self.run(name) {
             Some(run) => (self.file(&run.file)?, run.sets),

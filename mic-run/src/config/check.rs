@@ -42,6 +42,11 @@ pub fn positive(key: &str, value: f64) -> Result<f64> {
     refuse(key, value, "a number above 0")
 }
 
+/// `value` if it lies from 0 to below 1.
+pub fn below_one(key: &str, value: f64) -> Result<f64> {
+    within(key, value, 0.0..1.0, "a number from 0 to below 1")
+}
+
 /// `value` if it is 0 or more.
 pub fn not_negative(key: &str, value: f64) -> Result<f64> {
     within(key, value, 0.0.., "a number of at least 0")
@@ -90,4 +95,26 @@ pub fn one_of<T: Clone>(key: &str, word: &str, choices: &[(&str, T)]) -> Result<
 /// The value of a key that this kind of table cannot do without.
 pub fn required<'a, T>(key: &str, value: Option<&'a T>, why: &str) -> Result<&'a T> {
     value.ok_or_else(|| Error::Usage(format!("{key} is missing: {why}")))
+}
+
+/// The table of the target's images, where the method has use for them.
+pub fn target<T>(needed: bool, table: Option<T>) -> Result<Option<T>> {
+    if needed && table.is_none() {
+        let why = "the method trains on images of the target domain; only \"source_only\" without \
+                   the table mask does without";
+        required("data.target", None::<&()>, why)?;
+    }
+    Ok(table)
+}
+
+/// Names of classes `found` in the images, which must be the `known` ones, if any are.
+pub fn classes(known: &[String], found: &[String]) -> Result<()> {
+    if known.is_empty() || known == found {
+        return Ok(());
+    }
+    refuse(
+        "data.classes",
+        format!("{known:?}"),
+        format!("the classes of the source, {found:?}; or leave the key out"),
+    )
 }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::{Catalogue, Configuration, Evidence, Experiment};
-use crate::cli::json;
+use crate::cli::{json, print};
 use crate::{Error, Result};
 
 /// Look at the configurations that the program carries.
@@ -57,6 +57,20 @@ impl ConfigCommand {
                 json,
             } => Ok(list(catalogue, experiment.as_deref(), *runs, *json)?),
         }
+    }
+
+    /// Prints that text. `read` reads a file or name with what is set, `write` makes it TOML again.
+    ///
+    /// # Errors
+    /// Those of [`ConfigCommand::run`], and a standard output that is closed or full.
+    pub fn print<C, E: From<Error>>(
+        &self,
+        catalogue: &Catalogue,
+        read: impl FnOnce(&Path, &[String]) -> std::result::Result<C, E>,
+        write: impl FnOnce(&C) -> std::result::Result<String, E>,
+    ) -> std::result::Result<(), E> {
+        let expand = |what: &Path, sets: &[String]| write(&read(what, sets)?);
+        Ok(print(&self.run(catalogue, expand)?)?)
     }
 }
 

@@ -12,8 +12,10 @@ mod keys;
 mod overrides;
 mod read;
 mod spelling;
+mod train;
 
 pub use catalogue::{Carried, Catalogue, Configuration, Evidence, Experiment, Opened, Run};
 pub use keys::KnownKeys;
-pub use read::{read, read_file};
+pub use read::{read, read_checked, read_file, to_toml};
 pub use spelling::nearest;
+pub use train::{Evaluated, TrainConfig};

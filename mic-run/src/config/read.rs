@@ -1,13 +1,14 @@
-//! From a TOML file to the struct that mirrors it.
+//! From a TOML file to the struct that mirrors it, and back.
 
 use std::fmt::Display;
 use std::path::Path;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
 use super::{KnownKeys, overrides};
-use crate::{Error, Result};
+use crate::{Error, Refusal, Result};
 
 /// The text of a configuration file.
 ///
@@ -46,6 +47,32 @@ pub fn read<R: DeserializeOwned>(
         checked.map_err(|e| failed(&origin, &e))?;
     }
     table.try_into().map_err(|e| failed(source_name, &e))
+}
+
+/// As [`read`], then `check`, before whose refusals stands the file.
+///
+/// # Errors
+/// Those of [`read`] and of `check`.
+pub fn read_checked<R: DeserializeOwned, C, E: Refusal>(
+    text: &str,
+    source_name: &str,
+    sets: &[String],
+    known: &KnownKeys,
+    check: impl FnOnce(R) -> std::result::Result<C, E>,
+) -> std::result::Result<C, E> {
+    check(read(text, source_name, sets, known)?).map_err(|error| match error.refusal() {
+        Ok(message) => Error::Usage(format!("{source_name}: {message}")).into(),
+        Err(other) => other,
+    })
+}
+
+/// A configuration as TOML, with every default filled in.
+///
+/// # Errors
+/// A number that does not fit into TOML (a seed above 2^63 - 1).
+pub fn to_toml(raw: &impl Serialize) -> Result<String> {
+    toml::to_string(raw)
+        .map_err(|error| Error::Usage(format!("cannot write the configuration: {error}")))
 }
 
 fn failed(origin: &str, error: &dyn Display) -> Error {

@@ -6,7 +6,25 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::{compare, list, table};
+use crate::cli::print;
 use crate::{Error, Result};
+
+/// Look at runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunsArgs {
+    #[command(subcommand)]
+    command: RunsCommand,
+}
+
+impl RunsArgs {
+    /// Prints what was asked for.
+    ///
+    /// # Errors
+    /// Those of [`RunsCommand::run`], and a standard output that is closed or full.
+    pub fn print<E: From<Error>>(&self) -> std::result::Result<(), E> {
+        Ok(print(&self.command.run()?)?)
+    }
+}
 
 /// Look at runs.
 #[derive(Clone, Debug, Subcommand)]

@@ -1,6 +1,5 @@
 //! `mic-seg config`.
 
-use mic_run::cli::print;
 use mic_run::config::cli::ConfigCommand;
 
 use crate::Result;
@@ -19,6 +18,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let expand = |what: &std::path::Path, sets: &[String]| Config::from_file(what, sets)?.to_toml();
-    Ok(print(&args.command.run(&catalogue()?, expand)?)?)
+    let command = &args.command;
+    command.print(&catalogue()?, Config::from_file, Config::to_toml)
 }

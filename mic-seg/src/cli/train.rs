@@ -1,19 +1,23 @@
 //! `mic-seg train`.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::process::ExitCode;
 
-use mic_run::cli::{Recorders, RunArgs, code_of, conclude, print};
+use candle_core::Tensor;
+use mic_run::cli::train::{ConfigArgs, Training};
+use mic_run::cli::{RunArgs, code_of, print};
 use mic_run::distributed::Launch;
-use mic_run::folder::CONFIG;
-use mic_run::signals::StopRequest;
 use mic_run::train::{Ending, Session};
 
+use crate::Result;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::subset::Subset;
 use crate::train::{self, Setup, Start};
-use crate::{Error, Result};
+
+/// Help of `--init-from`, which takes run folders here.
+const INIT_FROM: &str = "Start from the weights in this file or run folder; the same as --set \
+                         train.init_from=FILE";
 
 /// Train a network as a TOML file says.
 ///
@@ -21,6 +25,10 @@ use crate::{Error, Result};
 /// every step), checkpoints, TensorBoard files, report.html, and at the very end metrics.json.
 /// Ctrl-C saves and stops; --resume goes on and ends as if nothing had happened.
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("config", |arg| arg.help(ConfigArgs::config_help("mic-seg"))),
+    mut_arg("init_from", |arg| arg.help(INIT_FROM))
+)]
 #[command(after_help = "Examples:
   mic-seg train --config configs/seg/scenes_mic.toml --out runs/scenes
   mic-seg train --config gta2cs_mic_hrda --out runs/hrda --set data.source.root=/data/gta
@@ -31,16 +39,8 @@ use crate::{Error, Result};
 Exit codes: 0 done, 1 a run that failed, 2 wrong usage or configuration, 3 stopped by a signal and
 saved.")]
 pub(super) struct Args {
-    /// The run's TOML file, or the name of a configuration or run in `mic-seg config list`; with
-    /// --resume the one in the run folder is the default.
-    #[arg(long, value_name = "FILE|NAME", required_unless_present = "resume")]
-    config: Option<PathBuf>,
-    /// Replace one value of the configuration (an empty value removes the key); may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-    /// Start from the weights in this file or run folder; the same as --set train.init_from=FILE.
-    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
-    init_from: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Take the backbone alone from there and a new head, for other classes or another kind of head;
     /// the same as --set train.init_head=false.
     #[arg(long, requires = "init_from")]
@@ -52,45 +52,27 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     mic_run::cli::init_logging(args.run.verbose);
     let launch = Launch::from_env()?;
-    let mut folder = args.run.folder(launch.is_main())?;
-    let config = configuration(args, &folder.join(CONFIG))?;
-    let text = config.to_toml()?;
+    let training = Training::new(&args.run, launch.is_main())?;
+    let config = training.configuration(&args.config, |file, sets| {
+        Config::from_file(file, &all_sets(sets, args))
+    })?;
+    let plan = train::plan(&config)?;
     let setup = Setup::new(&config)?;
-    let stop = StopRequest::on_signals()
-        .map_err(|error| Error::Run(format!("cannot catch signals: {error}")))?;
-    if launch.is_main() {
-        folder.begin()?;
-    }
-    let (content, progress) = match args.run.resume(&folder, &text)? {
-        Some(resumed) => (Some(resumed.content), resumed.position),
-        None => Default::default(),
-    };
-    let start = Start {
-        resumed: content.as_ref(),
-        launch: Some(&launch),
-        backend: args.run.backend,
-        ..Start::default()
-    };
-    if !launch.is_main() {
-        let session = Session {
-            stop,
-            progress,
-            ..Session::default()
+    let steps = |content: Option<&HashMap<String, Tensor>>, session: Session<'_>| {
+        let start = Start {
+            resumed: content,
+            launch: Some(&launch),
+            backend: args.run.backend,
+            ..Start::default()
         };
-        let outcome = train::run(&config, &setup, start, session)?.outcome;
+        train::run(&config, &setup, start, session)
+    };
+    let outcome = training
+        .run(&plan, steps, |trained| &trained.outcome)?
+        .outcome;
+    if !launch.is_main() {
         return Ok(code_of(&outcome));
     }
-    folder.put_text(CONFIG, &text)?;
-    let plan = train::plan(&config)?;
-    let mut recorders = Recorders::open(&args.run, &folder, &plan, progress.step)?;
-    let session = Session {
-        folder: Some(&folder),
-        watchers: recorders.watchers(),
-        stop,
-        progress,
-    };
-    let outcome = train::run(&config, &setup, start, session)?.outcome;
-    conclude(&args.run, &folder, &plan, &outcome)?;
     if let (Some(last), false) = (
         outcome.progress.evaluations.last(),
         outcome.ending == Ending::Stopped,
@@ -101,16 +83,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(code_of(&outcome))
 }
 
-/// The configuration of the file, or of the run to go on with.
-fn configuration(args: &Args, own: &std::path::Path) -> Result<Config> {
-    let mut sets = args.sets.clone();
-    sets.extend(args.run.sets());
-    if let Some(file) = &args.init_from {
-        let file = toml::Value::String(file.display().to_string());
-        sets.push(format!("train.init_from={file}"));
-        if args.without_head {
-            sets.push("train.init_head=false".into());
-        }
+/// What is set on top of the configuration.
+fn all_sets(sets: &[String], args: &Args) -> Vec<String> {
+    let mut sets = sets.to_vec();
+    if args.without_head {
+        sets.push("train.init_head=false".into());
     }
-    Config::from_file(args.config.as_deref().unwrap_or(own), &sets)
+    sets
 }

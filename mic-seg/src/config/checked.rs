@@ -13,6 +13,7 @@ use super::{
 use crate::model::SegmentorConfig;
 use crate::{Error, Result};
 use mic_run::config::check::{at_least_one, not_negative, one_of, refuse};
+use mic_run::config::to_toml;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -98,8 +99,7 @@ impl Config {
     ///
     /// [`Error::Config`] if a number does not fit into TOML (a seed above 2^63 - 1).
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(&self.raw)
-            .map_err(|error| Error::Config(format!("cannot write the configuration: {error}")))
+        Ok(to_toml(&self.raw)?)
     }
 
     /// What only backbone, head and detail crop together tell.
@@ -186,14 +186,12 @@ fn mask(raw: &RawConfig) -> Result<Option<MaskOptions>> {
 }
 
 fn run_options(raw: &RawConfig) -> Result<RunOptions> {
-    raw.run
-        .check()
-        .map_err(|error| Error::Config(error.to_string()))?;
+    let run = raw.run.checked()?;
     if raw.train.accumulate > 1 && raw.method.kind == "advseg" {
         let expected = "1 with method.kind = \"advseg\", whose discriminator learns at every batch";
         return refuse("train.accumulate", raw.train.accumulate, expected);
     }
-    Ok(raw.run.clone())
+    Ok(run)
 }
 
 impl TrainConfig {

@@ -11,7 +11,7 @@ use crate::model::{
     AsppConfig, DetailCrop, DetailFeatures, HrdaConfig, LayerConfig, ScaleAttention,
 };
 use mic_run::config::check::{
-    at_least_one, one_of, positive, refuse, required, share, size, within,
+    at_least_one, below_one, one_of, positive, refuse, required, share, size,
 };
 
 /// The network.
@@ -161,14 +161,13 @@ impl ModelConfig {
             let expected = "at least one dilation, each at least 1";
             return refuse("model.dilations", format!("{dilations:?}"), expected);
         }
-        let below_one = "a number from 0 to below 1";
         let hrda = raw.hrda.as_ref();
         Ok(Self {
             backbone: Backbone::check(raw)?,
             head: Head::check(raw)?,
             head_channels,
-            dropout: within("model.dropout", raw.dropout, 0.0..1.0, below_one)?,
-            drop_path: within("model.drop_path", raw.drop_path, 0.0..1.0, below_one)?,
+            dropout: below_one("model.dropout", raw.dropout)?,
+            drop_path: below_one("model.drop_path", raw.drop_path)?,
             recompute: raw.recompute,
             hrda: hrda
                 .map(|hrda| self::hrda(hrda, head_channels))

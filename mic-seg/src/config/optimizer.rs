@@ -2,7 +2,7 @@
 
 use super::raw::RawOptimizer;
 use crate::Result;
-use mic_run::config::check::{not_negative, one_of, positive, share, within};
+use mic_run::config::check::{below_one, not_negative, one_of, positive, share};
 
 /// Optimiser and schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,10 +57,6 @@ pub enum Schedule {
 
 impl OptimizerConfig {
     pub(super) fn check(raw: &RawOptimizer) -> Result<Self> {
-        let below_one = |key: &str, value| {
-            let expected = "a number from 0 to below 1";
-            within(key, value, 0.0..1.0, expected)
-        };
         let kinds = [
             ("adamw", OptimizerKind::AdamW { betas: raw.betas }),
             (

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub)] // not every test target uses everything
 
+#[path = "../../../testdata/output.rs"]
+mod output;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,6 +12,8 @@ use std::process::{Command, Output};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use mic_data::files::{write_grey, write_rgb};
 use tempfile::TempDir;
+
+pub use output::{done, refused};
 
 use crate::tiny::NETWORK;
 
@@ -104,33 +109,6 @@ pub fn train(at: &Path, more: &[&str]) -> Output {
     let mut args = vec!["train", "--config", "run.toml", "--out", "out"];
     args.extend(more);
     mic_seg(at, &args)
-}
-
-pub fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Exit code 0; standard output.
-#[track_caller]
-pub fn done(output: &Output) -> String {
-    let (code, stderr) = (output.status.code(), text(&output.stderr));
-    assert_eq!(code, Some(0), "{stderr}");
-    text(&output.stdout)
-}
-
-/// One `error: ...` message with these parts, and this exit code.
-#[track_caller]
-pub fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
-    assert!(stderr.contains("error: "), "{stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    assert!(!stderr.contains("   0: "), "{stderr}");
-    assert_eq!(text(&output.stdout), "");
-    for part in parts {
-        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
-    }
 }
 
 pub fn files(at: &Path) -> Vec<String> {

@@ -1,11 +1,12 @@
 //! What a task brings to a comparison of its methods.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mic_run::record::Evaluation;
 use mic_run::train::{Outcome, Session};
+use serde::Serialize;
 
 use super::gate::Gate;
 use super::method::Method;
@@ -64,6 +65,36 @@ pub struct Start<'a, T> {
     pub path: &'a Path,
 }
 
+impl<T> Start<'_, T> {
+    /// Makes its file, where there is one, the one whose weights a run starts from.
+    pub fn set(start: Option<Self>, init_from: &mut Option<PathBuf>) {
+        if let Some(start) = start {
+            *init_from = Some(start.path.to_owned());
+        }
+    }
+}
+
+/// The whole of a configuration.
+///
+/// # Errors
+/// A number that does not fit into TOML.
+pub fn table(raw: &impl Serialize) -> Result<toml::Table> {
+    toml::Table::try_from(raw).context("writing the configuration")
+}
+
+/// The masks of MIC, where they have but one form.
+pub fn block_masks(results: &Results) -> Option<String> {
+    let methods = &results.pairs.first()?.methods;
+    let method = methods.iter().find(|method| method.key == "mic")?;
+    let mask = method.config.get("mask")?;
+    Some(format!(
+        "{}: mask.block = {}, mask.ratio = {}; ratio 0 differs in that alone.",
+        method.label,
+        mask.get("block")?,
+        mask.get("ratio")?
+    ))
+}
+
 /// Collects pictures of trained methods.
 pub trait Pictures<T> {
     /// Adds those of a method.
@@ -106,7 +137,9 @@ pub trait Task {
     /// The scalar that progress shows.
     fn loss(&self) -> &'static str;
     /// Whether a scalar is what a clock measured.
-    fn is_clock(&self, name: &str) -> bool;
+    fn is_clock(&self, name: &str) -> bool {
+        name == "data.seconds"
+    }
     /// What a scalar is, where more can be said than its name.
     fn scalar_title(&self, name: &str) -> Option<&'static str>;
     /// How to read the table, besides what is true of every task.

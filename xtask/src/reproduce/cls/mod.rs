@@ -42,14 +42,6 @@ impl Cls {
     }
 }
 
-/// The failure that an error of the task crate amounts to.
-fn failure(error: mic_cls::Error) -> Failure {
-    match error {
-        mic_cls::Error::Config(message) => Failure::Usage(message),
-        other => Failure::Run(other.into()),
-    }
-}
-
 impl Task for Cls {
     type Config = Config;
     type Trained = Trained;
@@ -120,10 +112,6 @@ impl Task for Cls {
         "loss.cls"
     }
 
-    fn is_clock(&self, name: &str) -> bool {
-        name == "data.seconds"
-    }
-
     fn scalar_title(&self, name: &str) -> Option<&'static str> {
         Some(match name {
             "loss.cls" => "cross-entropy on source images",
@@ -147,7 +135,7 @@ impl Task for Cls {
              images, read for this number alone; a dash is a method without a teacher."
                 .to_owned(),
         ];
-        lines.extend(mask(results));
+        lines.extend(task::block_masks(results));
         lines
     }
 
@@ -162,21 +150,21 @@ impl Task for Cls {
 
     fn config(&self, overrides: &[String]) -> Result<Config, Failure> {
         let (file, text) = self.benchmark.config();
-        Config::from_toml_str(text, file, overrides).map_err(failure)
+        Config::from_toml_str(text, file, overrides).map_err(Failure::of)
     }
 
     fn check(&self, config: &Config) -> Result<(), Failure> {
-        let sets = Sets::open(config).map_err(failure)?;
-        train::check(config, &sets).map_err(failure)
+        let sets = Sets::open(config).map_err(Failure::of)?;
+        train::check(config, &sets).map_err(Failure::of)
     }
 
     fn summary(&self, config: &Config) -> Result<Summary, Failure> {
         let data = &config.data;
-        let source = sets::labelled(&data.source).map_err(failure)?;
+        let source = sets::labelled(&data.source).map_err(Failure::of)?;
         let count = |set: Option<&SetConfig>| match set {
             Some(set) => sets::labelled(set)
                 .map(|opened| opened.len())
-                .map_err(failure),
+                .map_err(Failure::of),
             None => Ok(0),
         };
         let (target, test) = (count(data.target.as_ref())?, count(data.test.as_ref())?);
@@ -184,7 +172,6 @@ impl Task for Cls {
             name: name.clone(),
             colour: [0; 3],
         };
-        let table = toml::Table::try_from(&config.raw);
         Ok(Summary {
             iterations: config.train.iterations,
             classes: source.class_names().iter().map(class).collect(),
@@ -193,7 +180,7 @@ impl Task for Cls {
                  labels, {test} target images to test on)",
                 source.len()
             ),
-            table: table.context("writing the configuration")?,
+            table: task::table(&config.raw)?,
         })
     }
 
@@ -204,11 +191,9 @@ impl Task for Cls {
         session: Session<'_>,
     ) -> Result<Trained, Failure> {
         let mut config = config.clone();
-        if let Some(start) = start {
-            config.train.init_from = Some(start.path.to_owned());
-        }
-        let sets = Sets::open(&config).map_err(failure)?;
-        train::run(&config, &sets, None, session).map_err(failure)
+        Start::set(start, &mut config.train.init_from);
+        let sets = Sets::open(&config).map_err(Failure::of)?;
+        train::run(&config, &sets, None, session).map_err(Failure::of)
     }
 
     fn outcome<'a>(&self, trained: &'a Trained) -> &'a Outcome {
@@ -216,7 +201,7 @@ impl Task for Cls {
     }
 
     fn save(&self, trained: &Trained, path: &Path) -> Result<(), Failure> {
-        trained.save(path).map_err(failure)
+        trained.save(path).map_err(Failure::of)
     }
 
     fn scored(&self, evaluation: &Evaluation) -> Result<Scored> {
@@ -249,17 +234,4 @@ impl Task for Cls {
         let test = test.context("the configuration has no test images")?;
         Ok(Box::new(Pictures::new(sets::labelled(test)?)?))
     }
-}
-
-/// The masks of MIC.
-fn mask(results: &Results) -> Option<String> {
-    let methods = &results.pairs.first()?.methods;
-    let method = methods.iter().find(|method| method.key == "mic")?;
-    let mask = method.config.get("mask")?;
-    Some(format!(
-        "{}: mask.block = {}, mask.ratio = {}; ratio 0 differs in that alone.",
-        method.label,
-        mask.get("block")?,
-        mask.get("ratio")?
-    ))
 }

@@ -26,14 +26,6 @@ use pictures::Pictures;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Det;
 
-/// The failure that an error of the task crate amounts to.
-fn failure(error: mic_det::Error) -> Failure {
-    match error {
-        mic_det::Error::Config(message) => Failure::Usage(message),
-        other => Failure::Run(other.into()),
-    }
-}
-
 const FILE: &str = "configs/det/miniature.toml";
 const TEXT: &str = include_str!("../../../../configs/det/miniature.toml");
 
@@ -106,10 +98,6 @@ impl Task for Det {
         "loss_classifier"
     }
 
-    fn is_clock(&self, name: &str) -> bool {
-        name == "data.seconds"
-    }
-
     fn scalar_title(&self, name: &str) -> Option<&'static str> {
         Some(match name {
             "loss_classifier" => "classes of regions, source images",
@@ -132,7 +120,7 @@ impl Task for Det {
              same of the teacher; a dash is a method without one."
                 .to_owned(),
         ];
-        lines.extend(mask(results));
+        lines.extend(task::block_masks(results));
         lines
     }
 
@@ -145,17 +133,17 @@ impl Task for Det {
     }
 
     fn config(&self, overrides: &[String]) -> Result<Config, Failure> {
-        Config::from_toml_str(TEXT, FILE, overrides).map_err(failure)
+        Config::from_toml_str(TEXT, FILE, overrides).map_err(Failure::of)
     }
 
     fn check(&self, config: &Config) -> Result<(), Failure> {
-        let sets = Sets::open(config).map_err(failure)?;
-        train::check(config, &sets).map_err(failure)
+        let sets = Sets::open(config).map_err(Failure::of)?;
+        train::check(config, &sets).map_err(Failure::of)
     }
 
     fn summary(&self, config: &Config) -> Result<Summary, Failure> {
         let test = test_config(config)?;
-        let set = sets::annotated(test, None, 1).map_err(failure)?;
+        let set = sets::annotated(test, None, 1).map_err(Failure::of)?;
         // As written: methods without use for the target leave it out of the checked sets.
         let raw = &config.raw.data;
         let source = raw.source.count.unwrap_or(0);
@@ -164,7 +152,6 @@ impl Task for Det {
             name: name.clone(),
             colour: class_colour(label),
         };
-        let table = toml::Table::try_from(&config.raw);
         Ok(Summary {
             iterations: config.train.iterations,
             classes: set.class_names().iter().zip(1..).map(class).collect(),
@@ -173,7 +160,7 @@ impl Task for Det {
                  images in fog without annotations, {} in fog to test on)",
                 set.len()
             ),
-            table: table.context("writing the configuration")?,
+            table: task::table(&config.raw)?,
         })
     }
 
@@ -184,11 +171,9 @@ impl Task for Det {
         session: Session<'_>,
     ) -> Result<Trained, Failure> {
         let mut config = config.clone();
-        if let Some(start) = start {
-            config.train.init_from = Some(start.path.to_owned());
-        }
-        let sets = Sets::open(&config).map_err(failure)?;
-        train::run(&config, &sets, None, session).map_err(failure)
+        Start::set(start, &mut config.train.init_from);
+        let sets = Sets::open(&config).map_err(Failure::of)?;
+        train::run(&config, &sets, None, session).map_err(Failure::of)
     }
 
     fn outcome<'a>(&self, trained: &'a Trained) -> &'a Outcome {
@@ -247,17 +232,4 @@ fn test_config(config: &Config) -> Result<&SetConfig, Failure> {
     let missing =
         || Failure::Usage("data.test is missing: it is what methods are compared on".into());
     config.data.test.as_ref().ok_or_else(missing)
-}
-
-/// The masks of MIC.
-fn mask(results: &Results) -> Option<String> {
-    let methods = &results.pairs.first()?.methods;
-    let method = methods.iter().find(|method| method.key == "mic")?;
-    let mask = method.config.get("mask")?;
-    Some(format!(
-        "{}: mask.block = {}, mask.ratio = {}; ratio 0 differs in that alone.",
-        method.label,
-        mask.get("block")?,
-        mask.get("ratio")?
-    ))
 }

@@ -1,37 +1,29 @@
-//! The keys of `[data]` that say how images are read.
+//! Reading configurations in the tests of a task, whose `Config` and `Error` stand beside this module.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers outside #[test] functions
+// Helpers of tests may panic as tests do.
+#![allow(clippy::unwrap_used, unreachable_pub)]
 
-use mic_cls::Error;
-use mic_cls::config::Config;
+use super::{Config, Error};
 
-const VISDA: &str = r#"
-[data.source]
-kind = "visda2017"
-root = "v"
-domains = ["Synthetic"]
-[data.target]
-kind = "visda2017"
-root = "v"
-domains = ["Real"]
-[mask]
-"#;
-
-fn read(text: &str, sets: &[&str]) -> Result<Config, Error> {
+/// The configuration of a text with what is set on top.
+pub fn read(text: &str, sets: &[&str]) -> Result<Config, Error> {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     Config::from_toml_str(text, "test.toml", &sets)
 }
 
+/// The message of a configuration that is refused as one.
 #[track_caller]
-fn refusal(text: &str, sets: &[&str]) -> String {
+pub fn refusal(text: &str, sets: &[&str]) -> String {
     match read(text, sets) {
         Err(Error::Config(message)) => message,
-        other => panic!("{sets:?}: {:?}", other.map(|config| config.raw)),
+        Err(other) => panic!("{sets:?}: another kind of error: {other:?}"),
+        Ok(_) => panic!("{sets:?} was accepted"),
     }
 }
 
-#[test]
-fn keys_of_loading_are_checked_and_named() {
+/// The keys of `[data]` that say how images are read are checked and named, in a text without them.
+#[track_caller]
+pub fn check_keys_of_loading(text: &str) {
     let given = [
         "skip_bad=3",
         "cache=kept",
@@ -40,7 +32,7 @@ fn keys_of_loading_are_checked_and_named() {
     ];
     let given = given.map(|set| format!("data.{set}"));
     let given: Vec<&str> = given.iter().map(String::as_str).collect();
-    let config = read(VISDA, &given).unwrap();
+    let config = read(text, &given).unwrap();
     let loading = &config.data.loading;
     assert_eq!(
         (loading.skip_bad, loading.cache.as_deref()),
@@ -62,7 +54,7 @@ fn keys_of_loading_are_checked_and_named() {
         ("data.skip_bed=1", "did you mean data.skip_bad?"),
         ("data.cash=x", "did you mean data.cache?"),
     ] {
-        let message = refusal(VISDA, &[set]);
+        let message = refusal(text, &[set]);
         assert!(message.contains(part), "{message}");
     }
 }
