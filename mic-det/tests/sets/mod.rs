@@ -1,6 +1,6 @@
 //! A folder with small annotated sets, a configuration of seconds, and the program run in it.
 
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)] // helpers of several test targets
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, unused_imports)] // helpers of several test targets
 
 #[path = "../../../testdata/output.rs"]
 mod output;

@@ -1,6 +1,6 @@
 //! A working folder, and the program in it.
 
-#![allow(dead_code, unreachable_pub)] // not every test target uses everything
+#![allow(dead_code, unreachable_pub, unused_imports)] // not every test target uses everything
 
 #[path = "../../../testdata/output.rs"]
 mod output;
@@ -13,7 +13,7 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 use mic_data::files::{write_grey, write_rgb};
 use tempfile::TempDir;
 
-pub use output::{done, refused};
+pub use output::{done, refused, text};
 
 use crate::tiny::NETWORK;
 
