@@ -1,6 +1,6 @@
 //! Times the measures on 500 images with 100 detections each.
 //!
-//! `cargo run --release -p mic-det --example metrics_time`
+//! `cargo run -p mic-det --example metrics_time`
 
 use std::time::Instant;
 

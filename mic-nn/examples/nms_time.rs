@@ -1,6 +1,6 @@
 //! Times non-maximum suppression of 12,000 boxes in an image of 1600 x 800.
 //!
-//! `cargo run --release -p mic-nn --example nms_time`
+//! `cargo run -p mic-nn --example nms_time`
 
 #![allow(clippy::print_stdout)] // The times are all this program says.
 
