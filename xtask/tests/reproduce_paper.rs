@@ -74,7 +74,7 @@ fn the_plan_of_experiment_80_has_12_runs() {
     let folder = tempfile::tempdir().unwrap();
     let (plan, _) = succeed("reproduce seg --exp 80 --dry-run", folder.path());
     assert!(
-        plan.starts_with("12 runs of mic-seg, 480,000 iterations"),
+        plan.starts_with("12 runs of mic-seg, 480 000 iterations"),
         "{plan}"
     );
     let names = plan
@@ -83,9 +83,9 @@ fn the_plan_of_experiment_80_has_12_runs() {
     assert_eq!(names.count(), 4, "{plan}");
     for part in [
         "gta2cs_mic_hrda",
-        "40,000",
+        "40 000",
         "docs/performance.md",
-        "data/gta/images (data.source: gta): cargo xtask fetch data gta",
+        "data/gta/images (data.source: gta): cargo xtask fetch data gta tells where to get it",
         "weights/mit_b5.pth (model.pretrained): cargo xtask fetch weights mit-b5",
         "are free",
     ] {
@@ -198,7 +198,7 @@ fn without_options_the_miniature_says_what_the_main_run_lacks() {
 fn an_array_has_an_element_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let (script, _) = succeed(
-        "reproduce seg --exp 80 --seeds 3 --set train.batch=1 --submit slurm --slurm time=2-00 \
+        "reproduce seg --exp 80 --seeds 3 --set train.eval_every=9 --submit slurm --slurm time=2-00 \
          --dry-run",
         folder.path(),
     );
@@ -207,7 +207,7 @@ fn an_array_has_an_element_a_run() {
         "{script}"
     );
     let element = "reproduce seg --run cs2acdc_mic_hrda --seeds 3 --out runs/seg-paper --set \
-                   train.batch=1";
+                   train.eval_every=9";
     let plain = script.replace('\'', "");
     assert!(plain.contains(element), "{script}");
     assert!(plain.contains("again=(--resume)"), "{script}");

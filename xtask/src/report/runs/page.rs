@@ -16,7 +16,10 @@ const STYLE: &str = "<style>
 td.fallen { background: color-mix(in oklab, var(--s2) 30%, var(--card)); font-weight: 600; }
 .others td:last-child, .others th:last-child { text-align: left; white-space: normal; min-width: 18rem; }
 .others th:first-child { position: static; }
-@media (max-width: 40rem) { .pairs th:first-child { white-space: normal; min-width: 6rem; } }
+.paper th, .paper td, .classes th, .classes td { white-space: normal; }
+.paper th:first-child { overflow-wrap: anywhere; min-width: 7rem; }
+.paper td:nth-child(n+6), .paper th:nth-child(n+6) { text-align: left; }
+.scroll:has(.classes) { max-width: 44rem; }
 </style>
 ";
 
@@ -70,7 +73,7 @@ fn one(experiment: &ExperimentTable) -> String {
     let mut html = format!(
         "<section class=\"experiment\">\n<h2>{}</h2>\n{}",
         escape(&experiment.title),
-        experiment.cells.html("pairs")
+        experiment.cells.html("paper")
     );
     if !experiment.notes.is_empty() {
         html += "<ul class=\"notes soft\">";
@@ -101,9 +104,15 @@ fn one(experiment: &ExperimentTable) -> String {
         );
     }
     for (title, classes) in &experiment.classes {
+        // Closed where there is nothing to compare with.
+        let open = if classes.headings.len() > 2 {
+            " open"
+        } else {
+            ""
+        };
         let _ = write!(
             html,
-            "<details open><summary>{}: classes</summary>\n{}</details>\n",
+            "<details{open}><summary>{}: classes</summary>\n{}</details>\n",
             escape(title),
             classes.html("classes")
         );

@@ -61,13 +61,10 @@ pub(super) fn table<'a>(
         return None;
     }
     let metric = known.catalogue.metric();
-    let mut cells = Cells::new(["method", "network", "pair"]);
-    cells.headings.extend([
-        format!("ours, {metric}"),
-        "seeds".into(),
-        "published".into(),
-        "difference".into(),
-    ]);
+    let ours = format!("ours, {metric}");
+    let mut cells = Cells::new(["configuration", ours.as_str(), "published", "difference"]);
+    let rest = ["seeds", "method", "network", "pair"];
+    cells.headings.extend(rest.map(str::to_owned));
     cells.rows = rows.iter().map(|row| row.cells(published)).collect();
     let table = experiment.table.map(|table| format!(", table {table}"));
     let with_runs = || rows.iter().filter(|row| !row.finished().is_empty());
@@ -82,7 +79,7 @@ pub(super) fn table<'a>(
         cells,
         notes: rows.iter().flat_map(Row::notes).collect(),
         classes: with_runs()
-            .filter_map(|row| Some((row.title(), row.classes(published)?)))
+            .filter_map(|row| Some((row.short().to_owned(), row.classes(published)?)))
             .collect(),
         measure: metric.to_owned(),
         curves: with_runs()
@@ -150,15 +147,10 @@ impl<'a> Row<'a> {
             .collect()
     }
 
-    fn title(&self) -> String {
-        let Configuration {
-            method,
-            network,
-            source,
-            target,
-            ..
-        } = self.configuration;
-        format!("{method}, {network}, {source} to {target}")
+    /// The configuration's name without its folder, or with the folder that says what it is of.
+    fn short(&self) -> &'a str {
+        let file = self.configuration.file.as_str();
+        file.strip_prefix("ablations/").unwrap_or(file)
     }
 
     fn scores(&self, published: &Published) -> Vec<f64> {
@@ -174,24 +166,29 @@ impl<'a> Row<'a> {
         let c = self.configuration;
         let scores = self.scores(published);
         let difference = mean(&scores).zip(c.published);
+        let dash = || Cell::from("-");
         vec![
-            c.method.as_str().into(),
-            c.network.as_str().into(),
-            format!("{} to {}", c.source, c.target).into(),
-            spread(&scores).map_or_else(|| Cell::from("-"), Cell::from),
-            self.seeds(),
+            self.short().into(),
+            spread(&scores).map_or_else(dash, Cell::from),
             match c.published {
-                None => "-".into(),
+                None => dash(),
                 Some(score) => {
                     let note = c.note.as_ref().map(|note| format!(", {note}"));
                     let note = note.unwrap_or_default();
-                    format!("{score:.1}, {}{note}", evidence(c.evidence)).into()
+                    let evidence = match c.evidence {
+                        Some(Evidence::Source) => String::new(),
+                        other => format!(", {}", evidence(other)),
+                    };
+                    format!("{score:.1}{evidence}{note}").into()
                 }
             },
-            difference.map_or_else(
-                || Cell::from("-"),
-                |(ours, theirs)| Cell::from(format!("{:+.1}", ours - theirs)),
-            ),
+            difference.map_or_else(dash, |(ours, theirs)| {
+                Cell::from(format!("{:+.1}", ours - theirs))
+            }),
+            self.seeds(),
+            c.method.as_str().into(),
+            c.network.as_str().into(),
+            format!("{} to {}", c.source, c.target).into(),
         ]
     }
 
@@ -238,7 +235,7 @@ impl<'a> Row<'a> {
                 let mean = mean.map(|mean| format!(" (mean {mean:.2})"));
                 format!(
                     "{}: single runs of {}: {}{}; read in {}",
-                    self.title(),
+                    self.short(),
                     seeds.who,
                     values.join(", "),
                     mean.unwrap_or_default(),
@@ -335,7 +332,7 @@ impl<'a> Row<'a> {
             })
         };
         Series {
-            label: self.title(),
+            label: self.short().to_owned(),
             colour: number % 8,
             points: first.iter().filter_map(point).collect(),
             faint: Vec::new(),

@@ -74,12 +74,12 @@ impl Published {
     }
 }
 
-/// What a reader is told about where a score was found.
+/// What a column of published scores is called.
 pub(super) fn evidence(evidence: Option<Evidence>) -> &'static str {
     match evidence {
-        Some(Evidence::Source) => "paper",
+        Some(Evidence::Source) => "published",
         Some(Evidence::Transcription) => "paper (unverified transcription)",
-        None => "paper (source not recorded)",
+        None => "published (source not recorded)",
     }
 }
 

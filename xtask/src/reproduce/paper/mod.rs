@@ -71,7 +71,7 @@ pub fn run(program: Program, args: &CommonArgs, own: &[&'static str]) -> Result<
     } else if let Some(Cluster::Slurm) = args.submit {
         print(&submit::run(&chosen, args)?)?;
     } else if args.dry_run {
-        print(&plan::text(&chosen)?)?;
+        print(&plan::text(&chosen))?;
     } else {
         queue::run(&chosen)?;
     }
@@ -81,7 +81,7 @@ pub fn run(program: Program, args: &CommonArgs, own: &[&'static str]) -> Result<
 /// Without any option: the paper's main run where its data and weights are there.
 fn main_run_or_miniature(program: Program, args: &CommonArgs) -> Result<Next, Failure> {
     let chosen = choose(program, args)?;
-    let missing = needs::missing_for(&chosen)?;
+    let missing = needs::missing_for(&chosen);
     let name = &chosen.runs[0].configuration.file;
     if missing.is_empty() {
         note(&format!(

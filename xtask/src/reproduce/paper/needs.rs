@@ -8,7 +8,6 @@ use toml::Table;
 
 use super::program::{Program, value};
 use super::select::{Chosen, PaperRun};
-use crate::failure::Failure;
 
 /// The list of weights files that `cargo xtask fetch` reads.
 const WEIGHTS: &str = include_str!("../../../../mic-hub/manifest.toml");
@@ -24,40 +23,31 @@ pub(super) struct Missing {
     pub(super) how: String,
 }
 
+impl Missing {
+    /// Adds those whose path is not among `all` yet.
+    fn add(all: &mut Vec<Self>, more: Vec<Self>) {
+        for one in more {
+            if !all.iter().any(|known| known.path == one.path) {
+                all.push(one);
+            }
+        }
+    }
+}
+
 /// One a line.
 pub(super) fn lines(missing: &[Missing]) -> String {
     let line = |m: &Missing| format!("  {} ({}): {}", m.path.display(), m.what, m.how);
     missing.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What is missing for any of the chosen runs, each thing once. Where all folders are there, the sets
-/// of the first run of each configuration are opened.
-///
-/// # Errors
-/// Weights lists that cannot be read.
-pub(super) fn missing_for(chosen: &Chosen) -> Result<Vec<Missing>, Failure> {
-    let mut all: Vec<Missing> = Vec::new();
-    let mut seen: Vec<&str> = Vec::new();
-    for run in &chosen.runs {
-        if seen.contains(&run.file.name) {
-            continue;
-        }
-        seen.push(run.file.name);
-        for one in missing(chosen.program, run) {
-            if !all.contains(&one) {
-                all.push(one);
-            }
-        }
-    }
+/// What is missing for the chosen runs, each path once. Where all paths are there, the sets of each
+/// configuration are opened.
+pub(super) fn missing_for(chosen: &Chosen) -> Vec<Missing> {
+    let mut all = missing_paths(chosen);
     if !all.is_empty() {
-        return Ok(all);
+        return all;
     }
-    let mut opened: Vec<&str> = Vec::new();
-    for run in &chosen.runs {
-        if opened.contains(&run.file.name) {
-            continue;
-        }
-        opened.push(run.file.name);
+    for run in configurations(chosen) {
         if let Err(error) = chosen.program.open_sets(run.file, &run.sets) {
             all.push(Missing {
                 path: PathBuf::from(run.file.name),
@@ -66,16 +56,35 @@ pub(super) fn missing_for(chosen: &Chosen) -> Result<Vec<Missing>, Failure> {
             });
         }
     }
-    Ok(all)
+    all
+}
+
+/// Folders and files that are missing for the chosen runs, each once.
+pub(super) fn missing_paths(chosen: &Chosen) -> Vec<Missing> {
+    let mut all = Vec::new();
+    for run in configurations(chosen) {
+        Missing::add(&mut all, missing(chosen.program, run));
+    }
+    all
+}
+
+/// The first run of each configuration.
+fn configurations(chosen: &Chosen) -> Vec<&PaperRun> {
+    let mut first: Vec<&PaperRun> = Vec::new();
+    for run in &chosen.runs {
+        if !first.iter().any(|known| known.file.name == run.file.name) {
+            first.push(run);
+        }
+    }
+    first
 }
 
 /// What is missing for a run, by the folders and files alone.
-pub(super) fn missing(program: Program, run: &PaperRun) -> Vec<Missing> {
-    let mut all: Vec<Missing> = ["source", "target", "test"]
-        .iter()
-        .flat_map(|set| missing_images(program, &run.config, set))
-        .collect();
-    all.dedup();
+fn missing(program: Program, run: &PaperRun) -> Vec<Missing> {
+    let mut all = Vec::new();
+    for set in ["source", "target", "test"] {
+        Missing::add(&mut all, missing_images(program, &run.config, set));
+    }
     all.extend(missing_weights(&run.config));
     all
 }
@@ -109,7 +118,7 @@ fn how(program: Program, kind: &str, path: &Path) -> String {
         return format!("mic-det data prepare {set} {root} makes it from the published files");
     }
     format!(
-        "cargo xtask fetch data {} tells where to get it and under which licence",
+        "cargo xtask fetch data {} tells where to get it",
         fetched_as(kind)
     )
 }

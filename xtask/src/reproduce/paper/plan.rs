@@ -6,18 +6,14 @@ use mic_run::report::Table;
 use super::estimate::{Estimate, estimate, iterations};
 use super::folder::{self, State};
 use super::list::seed;
-use super::needs::{self, Missing};
+use super::needs;
 use super::published::{MARKS, score};
 use super::room;
 use super::select::{Chosen, PaperRun};
-use crate::failure::Failure;
 
 /// The plan of the chosen runs.
-///
-/// # Errors
-/// None so far.
-pub(super) fn text(chosen: &Chosen) -> Result<String, Failure> {
-    let missing = missing(chosen);
+pub(super) fn text(chosen: &Chosen) -> String {
+    let missing = needs::missing_paths(chosen);
     let total: u64 = chosen.runs.iter().map(|run| iterations(&run.config)).sum();
     let count = chosen.runs.len();
     let mut text = head(chosen, missing.is_empty());
@@ -39,7 +35,7 @@ pub(super) fn text(chosen: &Chosen) -> Result<String, Failure> {
     text += "\nnames of the runs:\n";
     let names = chosen.runs.iter().map(|run| format!("  {}\n", run.name));
     text += &names.collect::<String>();
-    Ok(text)
+    text
 }
 
 /// Without a choice it must be told what the same command does without `--dry-run`.
@@ -53,18 +49,6 @@ fn head(chosen: &Chosen, complete: bool) -> String {
                 .into()
         }
     }
-}
-
-fn missing(chosen: &Chosen) -> Vec<Missing> {
-    let mut all: Vec<Missing> = Vec::new();
-    for run in &chosen.runs {
-        for one in needs::missing(chosen.program, run) {
-            if !all.contains(&one) {
-                all.push(one);
-            }
-        }
-    }
-    all
 }
 
 fn table(chosen: &Chosen, estimates: &[Estimate]) -> Table {

@@ -35,7 +35,7 @@ enum Came {
 pub(super) fn run(chosen: &Chosen) -> Result<(), Failure> {
     let states = check(chosen)?;
     if states.iter().any(|state| *state != State::Finished) {
-        let missing = needs::missing_for(chosen)?;
+        let missing = needs::missing_for(chosen);
         if !missing.is_empty() {
             return Err(Failure::Usage(format!(
                 "these runs cannot start: there is no\n{}",
