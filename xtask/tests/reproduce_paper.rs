@@ -215,8 +215,8 @@ fn an_array_has_an_element_a_run() {
 
 /// Options that make the source-only run of segmentation a matter of a second: scenes in place of
 /// files, and the smallest network.
-const TINY: &str = "--set data.source={kind=\"scenes\",domain=\"source\",count=4,width=64,height=32} \
-    --set data.target= --set data.test={kind=\"scenes\",domain=\"target\",split=\"test\",count=2,width=64,height=32} \
+const TINY: &str = "--set data.source={kind=\"scenes\",domain=\"source\",count=4,size=[64,32]} \
+    --set data.target= --set data.test={kind=\"scenes\",domain=\"target\",split=\"test\",count=2,size=[64,32]} \
     --set data.rare_class_sampling= --set data.crop=[64,32] --set data.cat_max_ratio=1.0 \
     --set data.loader_threads=0 --set model.backbone=mit_mini --set model.pretrained= \
     --set model.head_channels=16 --set train.batch=1 --set train.iterations=4 --set train.eval_every=4 \

@@ -55,6 +55,23 @@ pub(super) fn run(
     Ok(wait(child, stop)?)
 }
 
+/// Lets the process save and end where this one is killed.
+#[cfg(target_os = "linux")]
+fn end_with_this_process(command: &mut Command) {
+    // SAFETY: between fork and exec there is one call to the system.
+    unsafe {
+        command.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_this_process(_: &mut Command) {}
+
 fn wait(mut child: Child, stop: &StopRequest) -> anyhow::Result<Ended> {
     let mut told = false;
     loop {

@@ -43,16 +43,6 @@ impl ProgramArgs {
     }
 }
 
-/// Where the configuration says something that cannot be.
-macro_rules! failure {
-    ($crate_name:ident) => {
-        |error: $crate_name::Error| match error {
-            $crate_name::Error::Config(message) => Failure::Usage(message),
-            other => Failure::Run(other.into()),
-        }
-    };
-}
-
 impl Program {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Seg, Self::Cls, Self::Det];
@@ -81,9 +71,9 @@ impl Program {
     /// A catalogue that does not hold together.
     pub fn catalogue(self) -> Result<Catalogue, Failure> {
         match self {
-            Self::Seg => mic_seg::config::catalogue().map_err(failure!(mic_seg)),
-            Self::Cls => mic_cls::config::catalogue().map_err(failure!(mic_cls)),
-            Self::Det => mic_det::config::catalogue().map_err(failure!(mic_det)),
+            Self::Seg => mic_seg::config::catalogue().map_err(Failure::of),
+            Self::Cls => mic_cls::config::catalogue().map_err(Failure::of),
+            Self::Det => mic_det::config::catalogue().map_err(Failure::of),
         }
     }
 
@@ -96,15 +86,15 @@ impl Program {
         match self {
             Self::Seg => {
                 let config = mic_seg::config::Config::from_toml_str(text, name, sets);
-                config.and_then(|c| c.to_toml()).map_err(failure!(mic_seg))
+                config.and_then(|c| c.to_toml()).map_err(Failure::of)
             }
             Self::Cls => {
                 let config = mic_cls::config::Config::from_toml_str(text, name, sets);
-                config.and_then(|c| c.to_toml()).map_err(failure!(mic_cls))
+                config.and_then(|c| c.to_toml()).map_err(Failure::of)
             }
             Self::Det => {
                 let config = mic_det::config::Config::from_toml_str(text, name, sets);
-                config.and_then(|c| c.to_toml()).map_err(failure!(mic_det))
+                config.and_then(|c| c.to_toml()).map_err(Failure::of)
             }
         }
     }
@@ -119,17 +109,17 @@ impl Program {
             Self::Seg => {
                 let config = mic_seg::config::Config::from_toml_str(text, name, sets);
                 let opened = config.and_then(|c| mic_seg::train::Setup::new(&c).map(|_| ()));
-                opened.map_err(failure!(mic_seg))
+                opened.map_err(Failure::of)
             }
             Self::Cls => {
                 let config = mic_cls::config::Config::from_toml_str(text, name, sets);
                 let opened = config.and_then(|c| mic_cls::sets::Sets::open(&c).map(|_| ()));
-                opened.map_err(failure!(mic_cls))
+                opened.map_err(Failure::of)
             }
             Self::Det => {
                 let config = mic_det::config::Config::from_toml_str(text, name, sets);
                 let opened = config.and_then(|c| mic_det::sets::Sets::open(&c).map(|_| ()));
-                opened.map_err(failure!(mic_det))
+                opened.map_err(Failure::of)
             }
         }
     }
