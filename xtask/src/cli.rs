@@ -28,6 +28,8 @@ pub struct Cli {
     command: Command,
 }
 
+// There is one of it in a process.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train the methods of a comparison and report on them, or the paper's own runs.

@@ -43,7 +43,9 @@ pub(super) fn run(
             Stdio::null()
         }
     };
-    let child = Command::new(this)
+    let mut command = Command::new(this);
+    end_with_this_process(&mut command);
+    let child = command
         .args(["program", program.task()])
         .args(words)
         .stdin(Stdio::null())

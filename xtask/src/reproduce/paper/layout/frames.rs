@@ -9,11 +9,13 @@ use mic_data::{Classes, LabelMap};
 
 use super::{Asked, folder_of, scene, scenes, unknown};
 
+/// Image and label below the folder of the set, by number.
+type Names = Box<dyn Fn(usize) -> (String, String)>;
+
 /// Where image and label of a set go, and how large they are.
 struct Layout {
     size: (u32, u32),
-    /// Image and label below the folder of the set, by number.
-    names: Box<dyn Fn(usize) -> (String, String)>,
+    names: Names,
     labels: Labels,
 }
 
@@ -54,7 +56,7 @@ pub(super) fn write(asked: &Asked<'_>, root: &Path) -> Result<(PathBuf, PathBuf)
 
 fn layout(kind: &str, split: String) -> Option<Layout> {
     let full_hd = (1920, 1080);
-    let (size, names, labels): (_, Box<dyn Fn(usize) -> (String, String)>, _) = match kind {
+    let (size, names, labels): (_, Names, _) = match kind {
         "gta" => (
             (1914, 1052),
             Box::new(|i| {
