@@ -4,6 +4,8 @@
 //! The crate knows nothing of domain adaptation.
 
 pub mod autograd;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod files;
 pub mod forward;
 pub mod gradcheck;

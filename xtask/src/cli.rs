@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use mic_run::runs::cli::RunsArgs;
 
 use crate::bench;
+use crate::cuda_toolkit;
 use crate::failure::Failure;
 use crate::fetch;
 use crate::report::runs;
@@ -50,6 +51,11 @@ enum Command {
     /// One of the programs, in this one: how a run comes to a process of its own.
     #[command(hide = true, disable_help_flag = true)]
     Program(ProgramArgs),
+    /// Make a CUDA toolkit from NVIDIA's wheels on PyPI, and print its environment.
+    ///
+    /// For building with the feature `cuda` where no CUDA is installed. The lines that are printed
+    /// set the environment of a shell: eval "$(cargo xtask cuda-toolkit)".
+    CudaToolkit(cuda_toolkit::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -312,6 +318,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         // It has said all there is to say.
         Command::Fetch(args) => std::process::exit(fetch::fetch(args)?),
         Command::Program(args) => return Ok(args.run()),
+        Command::CudaToolkit(args) => mic_run::cli::print(&cuda_toolkit::make(&args)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

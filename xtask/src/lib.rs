@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod cuda_toolkit;
 pub mod failure;
 pub mod fetch;
 pub mod report;

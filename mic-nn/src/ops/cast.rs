@@ -25,6 +25,10 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let x = x.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::cuda::cast(&x, dtype);
+    }
     let storage = {
         let (guard, layout) = x.storage_and_layout();
         let Storage::Cpu(source) = &*guard else {

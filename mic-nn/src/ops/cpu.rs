@@ -61,6 +61,18 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
+/// Takes the CUDA path where the tensor is on a GPU: `on_gpu!(x => gelu(&x))`, with a function of
+/// `crate::cuda`. Without the feature `cuda` there are no such tensors, and nothing is done.
+macro_rules! on_gpu {
+    ($x:expr => $function:ident($($argument:expr),* $(,)?)) => {
+        #[cfg(feature = "cuda")]
+        if $x.device().is_cuda() {
+            return crate::cuda::$function($($argument),*);
+        }
+    };
+}
+pub(crate) use on_gpu;
+
 /// A contiguous tensor's elements, borrowed for as long as the view lives.
 pub(crate) struct View<'a, T> {
     guard: RwLockReadGuard<'a, Storage>,

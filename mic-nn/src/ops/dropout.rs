@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, on_gpu, storage, tensor, view};
 use super::simd::vectorized;
 
 /// Elements a task handles at most.
@@ -161,6 +161,7 @@ fn scale_cpu<T: Elem>(op: &str, x: &Tensor, factors: &[f64]) -> Result<Vec<T>> {
 
 fn scale_groups(op: &'static str, x: &Tensor, factors: Vec<f64>) -> Result<Tensor> {
     let x = x.contiguous()?;
+    on_gpu!(x => scale_groups(op, &x, &factors));
     dispatch!(op, x.dtype(), T => {
         let output = storage(scale_cpu::<T>(op, &x, &factors)?);
         attach(op, [&x], output, x.shape(), move |grad| {
@@ -180,6 +181,7 @@ fn add_scaled(op: &'static str, a: &Tensor, b: &Tensor, factors: Vec<f64>) -> Re
         )
     }
     let (a, b) = (a.contiguous()?, b.contiguous()?);
+    on_gpu!(a => add_scaled(op, &a, &b, &factors));
     dispatch!(op, a.dtype(), T => add_scaled_cpu::<T>(op, &a, &b, factors))
 }
 

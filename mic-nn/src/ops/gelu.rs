@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{dispatch, storage, tensor, view};
+use super::cpu::{dispatch, on_gpu, storage, tensor, view};
 use super::math::Math;
 use super::simd::elementwise;
 
@@ -13,6 +13,7 @@ use super::simd::elementwise;
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     in_single!([x] => gelu(x));
     let x = x.contiguous()?;
+    on_gpu!(x => gelu(&x));
     dispatch!("gelu", x.dtype(), T => gelu_cpu::<T>(&x))
 }
 

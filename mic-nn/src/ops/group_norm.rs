@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, on_gpu, storage, tensor, view};
 use super::math::map;
 use super::simd::vectorized;
 use super::sums::{Moments, sum_and_moment};
@@ -46,6 +46,7 @@ pub fn group_norm(
         pixels: h * w,
     };
     let (x, gamma, beta) = (x.contiguous()?, gamma.contiguous()?, beta.contiguous()?);
+    on_gpu!(x => group_norm(&x, groups, &gamma, &beta, eps));
     dispatch!(OP, x.dtype(), T => group_norm_cpu::<T>(OP, &x, &gamma, &beta, eps, sizes))
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{dispatch, fresh, storage, tensor, view};
+use super::cpu::{dispatch, fresh, on_gpu, storage, tensor, view};
 use super::math::{Math, accumulate, sum};
 use super::simd::vectorized;
 
@@ -34,6 +34,7 @@ pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result
         }
     }
     let (x, gamma, beta) = (x.contiguous()?, gamma.contiguous()?, beta.contiguous()?);
+    on_gpu!(x => layer_norm(&x, &gamma, &beta, eps));
     dispatch!("layer_norm", x.dtype(), T => layer_norm_cpu::<T>(&x, &gamma, &beta, eps))
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, on_gpu, storage, tensor, view};
 
 /// Side of the square tiles of the blocked transposition: two tiles fit the first-level cache.
 const TILE: usize = 32;
@@ -40,6 +40,7 @@ pub fn tokens_to_map(x: &Tensor, height: usize, width: usize) -> Result<Tensor> 
 fn swapped(op: &'static str, x: &Tensor, dims: [usize; 3]) -> Result<Tensor> {
     in_single!([x] => swapped(op, x, dims));
     let x = x.contiguous()?;
+    on_gpu!(x => swapped(op, &x, dims));
     dispatch!(op, x.dtype(), T => swapped_cpu::<T>(op, &x, dims))
 }
 
@@ -104,6 +105,7 @@ pub fn patchify(x: &Tensor, height: usize, width: usize, r: usize) -> Result<Ten
         candle_core::bail!("patchify: no patch of {r} x {r} fits a map of {height} x {width}")
     }
     let x = x.contiguous()?;
+    on_gpu!(x => patchify(&x, (b, c), (height, width), r));
     dispatch!("patchify", x.dtype(), T => patchify_cpu::<T>(&x, b, height, width, c, r))
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{Elem, Mat, dispatch, gemm, storage, tensor, view};
+use super::cpu::{Elem, Mat, dispatch, gemm, on_gpu, storage, tensor, view};
 use super::math::accumulate;
 #[cfg(target_arch = "x86_64")]
 use super::product;
@@ -49,6 +49,7 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     }
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let bias = bias.map(Tensor::contiguous).transpose()?;
+    on_gpu!(x => linear(&x, &w, bias.as_ref()));
     dispatch!("linear", x.dtype(), T => linear_cpu::<T>(&x, &w, bias.as_ref()))
 }
 

@@ -21,7 +21,7 @@ mod attention;
 mod batch_norm;
 mod boxes;
 mod cast;
-mod conv2d;
+pub(crate) mod conv2d;
 mod cross_entropy;
 mod depthwise;
 mod dropout;

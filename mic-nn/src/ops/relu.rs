@@ -4,13 +4,14 @@ use candle_core::{Result, Tensor};
 
 use super::attach::attach_with_result;
 use super::cast::in_single;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, on_gpu, storage, tensor, view};
 use super::simd::elementwise;
 
 /// `max(x, 0)` for a tensor of any shape. The gradient at exactly 0 is 0, as in PyTorch.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     in_single!([x] => relu(x));
     let x = x.contiguous()?;
+    on_gpu!(x => relu(&x));
     dispatch!("relu", x.dtype(), T => relu_cpu::<T>(&x))
 }
 

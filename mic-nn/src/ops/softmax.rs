@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::attach::attach_with_result;
 use super::cast::in_single;
-use super::cpu::{Shared, dispatch, fresh, storage, tensor, view};
+use super::cpu::{Shared, dispatch, fresh, on_gpu, storage, tensor, view};
 use super::math::{Math, max, sum};
 use super::simd::vectorized;
 
@@ -25,6 +25,7 @@ pub fn softmax(x: &Tensor, dim: impl Dim) -> Result<Tensor> {
     let x = x.contiguous()?;
     let size = x.dims()[dim];
     let inner: usize = x.dims()[dim + 1..].iter().product();
+    on_gpu!(x => softmax(&x, size, inner));
     dispatch!("softmax", x.dtype(), T => softmax_cpu::<T>(&x, size, inner))
 }
 

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use super::attach::attach_with_result;
 use super::cast::in_single;
-use super::cpu::{Mat, Shared, dispatch, fresh, storage, tensor, view};
+use super::cpu::{Mat, Shared, dispatch, fresh, on_gpu, storage, tensor, view};
 use super::math::Math;
 use passes::{Saved, backward, forward};
 
@@ -51,6 +51,7 @@ pub fn attention(q: &Tensor, kv: &Tensor, heads: usize) -> Result<Tensor> {
         ..Sizes::new(b, n, m, c, heads)
     };
     let (q, kv) = (q.contiguous()?, kv.contiguous()?);
+    on_gpu!(q => attention(&q, &kv, sizes.on_gpu()));
     dispatch!(OP, q.dtype(), T => attention_cpu::<T>(&q, &kv, sizes))
 }
 
@@ -83,6 +84,7 @@ pub fn attention_qkv(qkv: &Tensor, heads: usize) -> Result<Tensor> {
         ..Sizes::new(b, n, n, c, heads)
     };
     let qkv = qkv.contiguous()?;
+    on_gpu!(qkv => attention_qkv(&qkv, sizes.on_gpu()));
     dispatch!(QKV, qkv.dtype(), T => attention_qkv_cpu::<T>(&qkv, sizes))
 }
 
@@ -113,6 +115,21 @@ struct Sizes {
 }
 
 impl Sizes {
+    #[cfg(feature = "cuda")]
+    fn on_gpu(&self) -> crate::cuda::AttentionSizes {
+        crate::cuda::AttentionSizes {
+            batch: self.batch,
+            queries: self.queries,
+            keys: self.keys,
+            heads: self.heads,
+            depth: self.depth,
+            query_row: self.query_row,
+            key_row: self.key_row,
+            keys_at: self.keys_at,
+            values_at: self.values_at,
+        }
+    }
+
     fn new(batch: usize, queries: usize, keys: usize, channels: usize, heads: usize) -> Self {
         // A tile of probabilities should stay in the second-level cache; tiles of one size.
         let tile = (32_768 / keys).clamp(32, 256);

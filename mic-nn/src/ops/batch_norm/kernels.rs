@@ -21,6 +21,17 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
+    #[cfg(feature = "cuda")]
+    pub(super) fn on_gpu(self) -> crate::cuda::BatchNorm {
+        crate::cuda::BatchNorm {
+            x: self.x,
+            gamma: self.gamma,
+            beta: self.beta,
+            residual: self.residual,
+            relu: self.relu,
+        }
+    }
+
     pub(super) fn new(op: &str, [x, gamma, beta]: [&Tensor; 3], after: After<'_>) -> Result<Self> {
         let residual = match after {
             After::AddRelu(residual) => {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 
 use super::cast::{cast, is_half, single};
-use super::cpu::{Shared, dispatch};
+use super::cpu::{Shared, dispatch, on_gpu};
 use kernels::{Inputs, forward};
 
 /// Batch, channels and pixels of (B, C, H, W).
@@ -187,6 +187,7 @@ fn train(op: &'static str, inputs: [&Tensor; 3], after: After<'_>, eps: f64) -> 
         )
     }
     let inputs = Inputs::new(op, inputs, after)?;
+    on_gpu!(x => batch_norm(op, inputs.on_gpu(), None, eps));
     dispatch!(op, x.dtype(), T => forward::<T>(op, inputs, None, eps, p))
 }
 
@@ -212,6 +213,11 @@ fn eval(
     let p = Planes::new(op, x, &named)?;
     let inputs = Inputs::new(op, inputs, after)?;
     let given = [mean.contiguous()?, var.contiguous()?];
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let (y, ..) = crate::cuda::batch_norm(op, inputs.on_gpu(), Some(given), eps)?;
+        return Ok(y);
+    }
     let (y, ..) = dispatch!(op, x.dtype(), T => forward::<T>(op, inputs, Some(given), eps, p))?;
     Ok(y)
 }

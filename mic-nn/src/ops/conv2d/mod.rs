@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 use super::attach::attach;
 use super::cast::in_single;
-use super::cpu::{Elem, dispatch, storage, tensor, view};
+use super::cpu::{Elem, dispatch, on_gpu, storage, tensor, view};
 use super::simd::vectorized;
 use super::sums::sum;
 use geometry::Geometry;
@@ -49,6 +49,7 @@ pub fn conv2d(
             candle_core::bail!("conv2d: bias is {:?}, expected [{channels}]", bias.dims())
         }
     }
+    on_gpu!(x => conv2d(&x, &w, bias.as_ref(), geometry.groups, (geometry.y, geometry.x)));
     dispatch!("conv2d", x.dtype(), T => conv2d_cpu::<T>(&x, &w, bias.as_ref(), geometry))
 }
 

@@ -82,6 +82,10 @@ pub fn cross_entropy(
             sizes.classes
         )
     }
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return on_gpu(logits, label, options, sizes);
+    }
     let labels = labels_of(OP, label)?;
     check_labels(&labels, label.dims(), sizes.classes, options.ignore)?;
     let logits = logits.contiguous()?;
@@ -89,6 +93,30 @@ pub fn cross_entropy(
         let factors = factors::<T>(&labels, options)?;
         cross_entropy_cpu::<T>(&logits, labels, factors, sizes)
     })
+}
+
+#[cfg(feature = "cuda")]
+fn on_gpu(
+    logits: &Tensor,
+    label: &Tensor,
+    options: &CrossEntropyOptions,
+    sizes: Sizes,
+) -> Result<Tensor> {
+    let class_weight = options.class_weight.as_ref().map(|w| {
+        let weights: Vec<f32> = w.iter().map(|&w| w as f32).collect();
+        Tensor::from_vec(weights, w.len(), logits.device())
+    });
+    let labels = crate::cuda::PixelLabels {
+        labels: label.contiguous()?,
+        weight: options
+            .weight
+            .as_ref()
+            .map(Tensor::contiguous)
+            .transpose()?,
+        class_weight: class_weight.transpose()?,
+        ignore: options.ignore,
+    };
+    crate::cuda::cross_entropy(&logits.contiguous()?, labels, sizes.classes, sizes.pixels)
 }
 
 /// The percentage of pixels whose largest logit is that of their label. Ignored pixels, and all

@@ -13,7 +13,7 @@ use super::attach::attach;
 use super::cast::in_single;
 use super::conv2d::Conv2dOptions;
 use super::conv2d::axis::{Axis, Links};
-use super::cpu::{Elem, Shared, dispatch, fresh, storage, tensor, view};
+use super::cpu::{Elem, Shared, dispatch, fresh, on_gpu, storage, tensor, view};
 use super::simd::vectorized;
 
 /// Channels that a row is worked through at a time: their taps and inputs stay in the L1 cache.
@@ -66,6 +66,7 @@ pub fn depthwise_conv2d_nhwc(
     };
     let (x, w) = (x.contiguous()?, w.contiguous()?);
     let bias = bias.map(Tensor::contiguous).transpose()?;
+    on_gpu!(x => depthwise_conv2d(&x, &w, bias.as_ref(), (g.y, g.x)));
     dispatch!(OP, x.dtype(), T => depthwise_cpu::<T>(OP, &x, &w, bias.as_ref(), g))
 }
 

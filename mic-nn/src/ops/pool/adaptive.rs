@@ -7,7 +7,7 @@ use super::mean::{Windows, mean};
 use super::{planes_per_task, size_of};
 use crate::ops::attach::attach;
 use crate::ops::cast::in_single;
-use crate::ops::cpu::{Elem, dispatch, fresh, storage, tensor, view};
+use crate::ops::cpu::{Elem, dispatch, fresh, on_gpu, storage, tensor, view};
 use crate::ops::simd::vectorized;
 
 /// Averages `x` (B, C, H, W) to (B, C, oh, ow), for any output size.
@@ -26,6 +26,20 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
         candle_core::bail!("{OP}: output size {size:?}, expected at least 1 pixel each way")
     }
     let x = x.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        use crate::cuda::PoolWindow;
+        return match size {
+            (1, 1) => crate::cuda::global_average_pool(OP, &x, &[1, 1]),
+            _ => {
+                let (rows, cols) = (
+                    PoolWindow::covering(h, size.0),
+                    PoolWindow::covering(w, size.1),
+                );
+                crate::cuda::average_pool(OP, &x, rows, cols)
+            }
+        };
+    }
     dispatch!(OP, x.dtype(), T => {
         if size == (1, 1) {
             global::<T>(OP, &x, &[1, 1])
@@ -44,6 +58,7 @@ pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
     in_single!([x] => global_avg_pool2d(x));
     size_of(OP, x)?;
     let x = x.contiguous()?;
+    on_gpu!(x => global_average_pool(OP, &x, &[]));
     dispatch!(OP, x.dtype(), T => global::<T>(OP, &x, &[]))
 }
 

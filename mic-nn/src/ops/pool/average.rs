@@ -6,7 +6,7 @@ use super::axis::Axis;
 use super::mean::{Windows, mean};
 use super::{Pool2dOptions, size_of};
 use crate::ops::cast::in_single;
-use crate::ops::cpu::dispatch;
+use crate::ops::cpu::{dispatch, on_gpu};
 
 /// The mean of every window of `x` (B, C, H, W), as (B, C, H', W') with
 /// `H' = (H + 2 padding - kernel) / stride + 1` rounded down (PyTorch's `ceil_mode=false`).
@@ -22,8 +22,9 @@ pub fn avg_pool2d(x: &Tensor, options: &Pool2dOptions, count_include_pad: bool) 
     const OP: &str = "avg_pool2d";
     in_single!([x] => avg_pool2d(x, options, count_include_pad));
     let (rows, cols) = Axis::pair(OP, size_of(OP, x)?, options)?;
-    let windows = |axis| Windows::regular(axis, count_include_pad);
     let x = x.contiguous()?;
+    on_gpu!(x => average_pool(OP, &x, rows.on_gpu(count_include_pad), cols.on_gpu(count_include_pad)));
+    let windows = |axis| Windows::regular(axis, count_include_pad);
     dispatch!(OP, x.dtype(), T => mean::<T>(OP, &x, windows(rows), windows(cols)))
 }
 

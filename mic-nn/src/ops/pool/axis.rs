@@ -68,6 +68,18 @@ impl Axis {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    pub(super) fn on_gpu(&self, padded: bool) -> crate::cuda::PoolWindow {
+        crate::cuda::PoolWindow {
+            size: self.size,
+            outputs: self.outputs,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            padded,
+        }
+    }
+
     /// The part of a window that lies inside; never empty, as padding is at most half a kernel.
     pub(super) fn window(&self, output: usize) -> Range<usize> {
         let start = output * self.stride;

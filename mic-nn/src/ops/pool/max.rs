@@ -7,7 +7,7 @@ use super::axis::{Axis, Phases};
 use super::{Pool2dOptions, planes_per_task, size_of};
 use crate::ops::attach::attach;
 use crate::ops::cast::in_single;
-use crate::ops::cpu::{Elem, dispatch, fresh, storage, tensor, view};
+use crate::ops::cpu::{Elem, dispatch, fresh, on_gpu, storage, tensor, view};
 use crate::ops::simd::vectorized;
 
 const OP: &str = "max_pool2d";
@@ -58,6 +58,7 @@ pub fn max_pool2d(x: &Tensor, options: &Pool2dOptions) -> Result<Tensor> {
         candle_core::bail!("{OP}: kernel {:?} is too large", options.kernel)
     }
     let x = x.contiguous()?;
+    on_gpu!(x => max_pool(&x, rows.on_gpu(false), cols.on_gpu(false)));
     dispatch!(OP, x.dtype(), T => match elements {
         ..=256 => pool_cpu::<T, u8>(&x, rows, cols),
         _ => pool_cpu::<T, u32>(&x, rows, cols),

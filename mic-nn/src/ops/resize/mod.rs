@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::attach::attach;
-use super::cpu::{Elem, dispatch, fresh, storage, tensor, view};
+use super::cpu::{Elem, dispatch, fresh, on_gpu, storage, tensor, view};
 use super::simd::vectorized;
 use crate::ops::cast::in_single;
 use axis::{Taps, Transposed};
@@ -32,6 +32,7 @@ pub fn resize_bilinear(x: &Tensor, size: (usize, usize), align_corners: bool) ->
         return Ok(x.clone());
     }
     let x = x.contiguous()?;
+    on_gpu!(x => resize_bilinear(&x, size, align_corners));
     dispatch!(OP, x.dtype(), T => {
         let rows = Taps::<T>::linear(h, size.0, align_corners);
         let columns = Taps::<T>::linear(w, size.1, align_corners);
@@ -52,6 +53,7 @@ pub fn resize_nearest(x: &Tensor, size: (usize, usize)) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let x = x.contiguous()?;
+    on_gpu!(x => resize_nearest(&x, size));
     dispatch!(OP, x.dtype(), T => {
         resize_cpu(OP, &x, Taps::<T>::nearest(h, size.0), Taps::<T>::nearest(w, size.1))
     })

@@ -41,12 +41,25 @@ pub struct RoiAlignOptions {
 pub fn roi_align(features: &Tensor, rois: &Tensor, options: &RoiAlignOptions) -> Result<Tensor> {
     const OP: &str = "roi_align";
     in_single!([features, rois] => roi_align(features, rois, options));
+    #[cfg(feature = "cuda")]
+    if features.device().is_cuda() {
+        return on_gpu(OP, features, rois, options);
+    }
     dispatch!(OP, features.dtype(), T => {
         let rois = read_rois::<T>(OP, rois, options.output_size)?;
         let places: Vec<usize> = (0..rois.len()).collect();
         let level = Level::new(OP, features, &rois, &places, options)?;
         align(OP, vec![level], &[features], rois.len(), options.output_size)
     })
+}
+
+/// Regions are copied to the host to be checked.
+#[cfg(feature = "cuda")]
+fn on_gpu(op: &str, features: &Tensor, rois: &Tensor, options: &RoiAlignOptions) -> Result<Tensor> {
+    let rows = read_rois::<f32>(op, rois, options.output_size)?;
+    let places: Vec<usize> = (0..rows.len()).collect();
+    Level::new(op, features, &rows, &places, options)?;
+    crate::cuda::roi_align(&features.contiguous()?, &rois.contiguous()?, *options)
 }
 
 /// The regions as rows, checked for what does not depend on the map.
