@@ -128,7 +128,7 @@ fn attention_to_other_tokens_agrees() {
             let y = run.all(&place, &g, [&dq, &dkv, &Inside(&dkv, half)]);
             let what = format!("attention {case:?}");
             close(&what, e.storage, &y, &want.y, tolerance(2e-6));
-            let within = tolerance(1e-5).from_rounded();
+            let within = tolerance(1e-5).after_rounding();
             if keys > 1 {
                 close(&what, e.storage, &e.get(&dq), &want.gradients[0], within);
             }
@@ -165,7 +165,7 @@ fn attention_within_one_tensor_agrees() {
             let y = run.all(&place, &g, out);
             let what = format!("attention_qkv {case:?}");
             close(&what, e.storage, &y, &want.y, tolerance(2e-6));
-            let within = tolerance(1e-5).from_rounded();
+            let within = tolerance(1e-5).after_rounding();
             close(&what, e.storage, &e.get(&dqkv), &want.gradients[0], within);
         }
     }

@@ -96,7 +96,7 @@ fn softmax_agrees() {
             emulator.over("softmax_backward", rows, &[&y, &g, a, b, c, &dx]);
             let (y, dx) = (emulator.get(&y), emulator.get(&dx));
             close("softmax", emulator.storage, &y, &want.y, tolerance(1e-6));
-            let within = tolerance(2e-6).from_rounded();
+            let within = tolerance(2e-6).after_rounding();
             // One class: the gradient is 0, and its rounding errors have nothing to compare with.
             if n > 1 {
                 close(

@@ -12,7 +12,9 @@ fn message(
     arguments: &[&dyn Argument],
 ) -> String {
     let run = || emulator.launch(kernel, [1, 1, 1], block, arguments);
-    let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("the launch should fail");
+    let Err(panic) = catch_unwind(AssertUnwindSafe(run)) else {
+        panic!("the launch should fail")
+    };
     panic.downcast_ref::<String>().cloned().unwrap_or_default()
 }
 

@@ -24,7 +24,7 @@ fn cross_entropy(e: &Emulator, seed: u64) {
         [1, 35, 257, 600][seed as usize % 4],
     );
     let classes = [1, 2, 19, 31][seed as usize / 3];
-    let (weighted, class_weighted) = (seed % 2 == 0, seed % 5 < 2);
+    let (weighted, class_weighted) = (seed.is_multiple_of(2), seed % 5 < 2);
     let ignore = (seed % 4 != 3).then_some(255);
     let count = batch * pixels;
     let label = |_| match rng.random_range(0..5) {

@@ -65,6 +65,7 @@ impl Buffer {
         Self::unset(4 * count)
     }
 
+    #[allow(clippy::mut_from_ref)] // one test, one thread, and one borrow at a time
     fn words(&self) -> &mut Vec<u64> {
         // SAFETY: buffers do not leave their test's thread, and no borrow outlives a method here.
         unsafe { &mut *self.words.get() }

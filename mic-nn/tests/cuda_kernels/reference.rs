@@ -90,7 +90,7 @@ pub(crate) const fn tolerance(single: f64) -> Tolerance {
 
 impl Tolerance {
     /// For results that were computed from a rounded result.
-    pub(crate) const fn from_rounded(self) -> Self {
+    pub(crate) const fn after_rounding(self) -> Self {
         Self {
             single: self.single,
             half: self.single + 0.012,
