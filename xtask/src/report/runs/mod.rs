@@ -1,9 +1,9 @@
 //! `cargo xtask report`: what finished runs came to, in the paper's tables, beside the paper's own
 //! figures.
 //!
-//! [`found`] reads run folders and the results of miniatures, [`published`] holds what others
-//! published, [`paper`] puts runs of the catalogues into tables, [`grid`] runs that differ in the masks
-//! alone; [`page`] and [`markdown`] show them.
+//! `found` reads run folders and the results of miniatures, `published` holds what others
+//! published, `paper` puts runs of the catalogues into tables, `grid` runs that differ in the masks
+//! alone; `page` and `markdown` show them.
 
 mod assign;
 mod cells;

@@ -1,8 +1,8 @@
 //! The paper's own runs: which there are, what they need, and training them one after another.
 //!
-//! [`select`] chooses among the runs of a program's catalogue, [`list`] and [`plan`] tell about them,
-//! [`needs`] looks for their data and weights, [`queue`] trains them, each in a process of its own,
-//! [`eval`] measures a checkpoint, and [`smoke`] tries a real configuration on generated files.
+//! `select` chooses among the runs of a program's catalogue, `list` and `plan` tell about them,
+//! `needs` looks for their data and weights, `queue` trains them, each in a process of its own,
+//! `eval` measures a checkpoint, and `smoke` tries a real configuration on generated files.
 
 mod args;
 mod child;
