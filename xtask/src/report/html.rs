@@ -61,6 +61,9 @@ fn head(results: &Results) -> String {
 }
 
 fn data(results: &Results) -> String {
+    if let Some(data) = results.data() {
+        return data.to_owned();
+    }
     let pairs = results.pairs.iter().map(|pair| match pair.label.as_str() {
         "" => pair.data.clone(),
         label => format!("{label}: {}", pair.data),

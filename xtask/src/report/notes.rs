@@ -5,12 +5,10 @@ use crate::reproduce::statistics::critical_t;
 
 /// What the numbers are and are not.
 pub fn scope(results: &Results) -> String {
-    let data = match &results.pairs[..] {
-        [pair] => pair.data.clone(),
-        pairs => {
-            let labels: Vec<&str> = pairs.iter().map(|pair| pair.label.as_str()).collect();
-            labels.join(" and ")
-        }
+    let labels = || results.pairs.iter().map(|pair| pair.label.as_str());
+    let data = match results.data() {
+        Some(data) => data.to_owned(),
+        None => labels().collect::<Vec<_>>().join(" and "),
     };
     format!(
         "This is the miniature, not the paper's experiment: a small network trained from random \
@@ -64,6 +62,8 @@ mod tests {
         let mut several = sample::results(1);
         several.pairs[0].label = "one".into();
         several.pairs.push(several.pairs[0].clone());
+        assert_eq!(scope(&several).matches("made-up").count(), 1);
+        several.pairs[1].data = "other images".into();
         assert!(scope(&several).contains("on one and one."));
     }
 }

@@ -124,7 +124,10 @@ fn summary(results: &Results) -> String {
     let mut text = format!("{}\n{}\n\n", results.what, notes::scope(results));
     for pair in &results.pairs {
         if results.several() {
-            text += &format!("{}: {}\n\n", pair.label, pair.data);
+            text += &match results.data() {
+                Some(_) => format!("{}\n\n", pair.label),
+                None => format!("{}: {}\n\n", pair.label, pair.data),
+            };
         }
         text += &table::scores(results, pair).transposed().to_text();
         text.push('\n');

@@ -216,6 +216,13 @@ impl Results {
     pub fn several(&self) -> bool {
         self.pairs.len() > 1
     }
+
+    /// What the images are, where all pairs have the same.
+    pub fn data(&self) -> Option<&str> {
+        let data = &self.pairs.first()?.data;
+        let same = self.pairs.iter().all(|pair| pair.data == *data);
+        same.then_some(data)
+    }
 }
 
 /// Compares `method` with `baseline` by every one of `measures` that both have.
