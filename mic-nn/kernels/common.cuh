@@ -81,6 +81,25 @@ __device__ inline float block_sum(float value) {
     return total;
 }
 
+// The sum of what the blocks of an earlier launch left, in F64 and in a fixed order; thread 0 has it.
+// Every thread of a block of THREADS must call it.
+template <typename Part>
+__device__ inline double sum_of_blocks(const Part* __restrict__ partials, int blocks) {
+    __shared__ double sums[THREADS];
+    double sum = 0.0;
+    for (int i = threadIdx.x; i < blocks; i += THREADS) {
+        sum += partials[i];
+    }
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        for (int i = 1; i < THREADS; i++) {
+            sum += sums[i];
+        }
+    }
+    return sum;
+}
+
 // Number, mean and sum of squared distances from the mean of a set of values (Welford, 1962).
 struct Moments {
     float count;

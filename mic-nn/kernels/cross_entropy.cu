@@ -68,17 +68,8 @@ extern "C" __global__ void cross_entropy_forward(const storage* __restrict__ z, 
 // The mean from the blocks' sums. Launch: one block of 256 threads.
 extern "C" __global__ void cross_entropy_mean(const float* __restrict__ partials, int blocks,
                                               long long count, float* __restrict__ mean) {
-    __shared__ double sums[THREADS];
-    double sum = 0.0;
-    for (int i = threadIdx.x; i < blocks; i += THREADS) {
-        sum += partials[i];
-    }
-    sums[threadIdx.x] = sum;
-    __syncthreads();
+    double sum = sum_of_blocks(partials, blocks);
     if (threadIdx.x == 0) {
-        for (int i = 1; i < THREADS; i++) {
-            sum += sums[i];
-        }
         *mean = static_cast<float>(sum / count);
     }
 }

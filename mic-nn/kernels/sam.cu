@@ -38,17 +38,8 @@ extern "C" __global__ void sam_squares(TensorList list, const float* const* __re
 // The norm from the blocks' sums. Launch: one block of 256 threads.
 extern "C" __global__ void sam_norm(const double* __restrict__ partials, int blocks,
                                     double* __restrict__ norm) {
-    __shared__ double sums[THREADS];
-    double sum = 0.0;
-    for (int i = threadIdx.x; i < blocks; i += THREADS) {
-        sum += partials[i];
-    }
-    sums[threadIdx.x] = sum;
-    __syncthreads();
+    double sum = sum_of_blocks(partials, blocks);
     if (threadIdx.x == 0) {
-        for (int i = 1; i < THREADS; i++) {
-            sum += sums[i];
-        }
         *norm = sqrt(sum);
     }
 }
